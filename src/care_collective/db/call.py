@@ -1,0 +1,146 @@
+"""The seam: one call of one SQL function is one statement, one round trip, one transaction.
+
+Translates the driver's errors and retries what may be retried (rule 11). Knows no function by name.
+"""
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from care_collective.errors import CareError, Code, from_sqlstate
+
+_ATTEMPTS: Final = 3
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """For whom a call is made: the two settings a gateway would set, and nothing else.
+
+    `user_id` None is nobody. `idempotency_key` and `request_id` become the request's headers.
+    """
+
+    user_id: UUID | None = None
+    community_id: UUID | None = None
+    idempotency_key: str | None = None
+    request_id: str | None = None
+
+    def claims(self) -> str:
+        """The JSON of request.jwt.claims, '' for nobody."""
+        if self.user_id is None:
+            return ""
+        claims: dict[str, Any] = {"sub": self.user_id, "role": "authenticated"}
+        if self.community_id is not None:
+            claims["app_metadata"] = {"community_id": self.community_id}
+        return _encode(claims).decode()
+
+    def headers(self) -> str:
+        """The JSON of request.headers, '' where there is none to pass."""
+        named = {"idempotency-key": self.idempotency_key, "x-request-id": self.request_id}
+        present = {name: value for name, value in named.items() if value is not None}
+        return _encode(present).decode() if present else ""
+
+
+class _Summary(msgspec.Struct, frozen=True):
+    success: bool | None = None
+    error: str | None = None
+    message: str | None = None
+    reason: str | None = None
+
+
+_decode_summary = msgspec.json.Decoder(_Summary).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a function answered: its JSON text as it came, and the response headers that it set."""
+
+    text: str
+    headers: dict[str, str]
+
+    def refusal(self) -> CareError | None:
+        """The refusal in the answer as an error, or None after a success. Further members become extras."""
+        summary = _decode_summary(self.text)
+        if summary.error is None:
+            return None
+        extras = msgspec.json.decode(self.text)
+        for name in ("success", "error", "message", "reason"):
+            extras.pop(name, None)
+        return CareError(Code(summary.error), reason=summary.reason, message=summary.message, **extras)
+
+    def success(self) -> str:
+        """The JSON text of a success. Errors: the refusal as CareError."""
+        refusal = self.refusal()
+        if refusal is not None:
+            raise refusal
+        return self.text
+
+    def data(self) -> Any:  # noqa: ANN401  JSON of the function's own shape
+        """The decoded JSON of a success. Errors: the refusal as CareError."""
+        return msgspec.json.decode(self.success())
+
+
+class Database:
+    """Calls functions over a pool. One object a process."""
+
+    def __init__(self, pool: asyncpg.Pool, *, acquire_seconds: float = 5.0, random_: random.Random | None = None) -> None:
+        self.pool = pool
+        self._acquire_seconds = acquire_seconds
+        self._random = random_ or random.Random()  # noqa: S311  jitter is no secret
+        self._statements: dict[tuple[str, tuple[str, ...]], str] = {}
+
+    async def call(self, function: str, caller: Caller = Caller(), /, **arguments: object) -> Answer:  # noqa: B008  frozen
+        """Calls `schema.function(name => value, …)` as `caller` and answers its JSON.
+
+        A deadlock or serialization failure is tried up to 3 times with jitter. A lost connection or a cancelled
+        statement is tried again only with an idempotency key, since the commit may have happened; a lock time-out
+        never. Errors: CareError `unavailable` for transient faults, `rpc_error` for any other that was raised.
+        """
+        statement = self._statement(function, tuple(arguments))
+        deadline = time.monotonic() + self._acquire_seconds
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                row = await self._fetch(statement, caller, arguments.values())
+            except (asyncpg.DataError, ValueError, OverflowError) as error:
+                # Refused by the driver before anything was sent, or by the server as no value of its type.
+                raise CareError(Code.VALIDATION_ERROR) from error
+            except asyncpg.PostgresError as error:
+                again = error.sqlstate[:2] == "40" or (caller.idempotency_key and error.sqlstate[:2] in {"08", "57"})
+                if not again or attempt == _ATTEMPTS or error.sqlstate == "57014":
+                    raise from_sqlstate(error.sqlstate) from error
+            except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+                if caller.idempotency_key is None or attempt == _ATTEMPTS or time.monotonic() > deadline:
+                    raise CareError(Code.UNAVAILABLE, retry_after=1) from error
+            else:
+                return Answer(row[0], _headers(row[1]))
+            await asyncio.sleep(self._random.uniform(0.005, 0.05) * attempt)
+        raise AssertionError("the last attempt returned or raised")
+
+    async def _fetch(self, statement: str, caller: Caller, arguments: Any) -> asyncpg.Record:  # noqa: ANN401
+        async with self.pool.acquire(timeout=self._acquire_seconds) as connection:
+            return await connection.fetchrow(statement, caller.claims(), caller.headers(), *arguments)
+
+    def _statement(self, function: str, names: tuple[str, ...]) -> str:
+        known = self._statements.get((function, names))
+        if known is None:
+            arguments = ", ".join(f"{name} => ${place}" for place, name in enumerate(names, start=3))
+            # The function stands in the target list: in FROM or WHERE it can run before set_config. No table is named
+            # here, it would be planned with the login role's rights.
+            known = self._statements[(function, names)] = (
+                "with request as materialized (select set_config('request.jwt.claims', $1, true), "
+                "set_config('request.headers', $2, true)) "
+                f"select {function}({arguments}), current_setting('response.headers', true) from request"
+            )
+        return known
+
+
+def _headers(text: str | None) -> dict[str, str]:
+    if not text:
+        return {}
+    return {name: value for header in msgspec.json.decode(text) for name, value in header.items()}

@@ -1,0 +1,56 @@
+-- The V2 engine: an offer opens its conversation in one call and one transaction, whole or not at all.
+
+create or replace function public.create_conversation_atomic(
+  p_help_request_id uuid, p_helper_id uuid, p_initial_message text)
+returns jsonb
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+language plpgsql
+as $$
+declare
+  v_caller uuid := care.caller();
+  v_offer care.offer;
+  v_id uuid;
+begin
+  if p_helper_id is distinct from v_caller then
+    return care.refusal('permission_denied', 'identity');
+  end if;
+  v_offer := care.admit_offer(v_caller, p_help_request_id, p_initial_message);
+  if v_offer.answer is not null then
+    return v_offer.answer;
+  end if;
+  if v_offer.orphan_id is not null then
+    -- A conversation keeps its engine: what V1 left half opened is completed there, in this one transaction.
+    return care.complete_orphan(v_offer, p_help_request_id);
+  end if;
+
+  insert into public.conversations_v2 (community_id, help_request_id, requester_id, helper_id, initial_message)
+  values (v_offer.community_id, p_help_request_id, v_offer.requester_id, v_offer.user_id, v_offer.message)
+  on conflict on constraint conversations_v2_pair_key do nothing
+  returning id into v_id;
+  if v_id is null then
+    -- The request's lock keeps this from happening; without the lock the winner's id is still the right answer.
+    return (
+      select care.conversation_exists(c.id, c.status)
+        from public.conversations_v2 c
+       where c.community_id = v_offer.community_id
+         and c.help_request_id = p_help_request_id
+         and c.helper_id = v_offer.user_id);
+  end if;
+
+  perform care.enter_inboxes(v_offer.community_id, v_id, 'v2', v_offer.user_id, v_offer.requester_id);
+  perform care.announce(v_offer.community_id, v_offer.user_id, 'conversation.opened', p_help_request_id, v_id, 0);
+  perform care.count_use(v_offer.community_id, v_offer.user_id, 'conversations');
+  return care.remember(v_offer.community_id, v_offer.user_id, v_offer.key, v_offer.fingerprint, jsonb_build_object(
+    'success', true, 'conversation_id', v_id, 'message', 'Your offer is sent. You can both write now.'));
+exception when others then
+  if care.is_transient(sqlstate) then
+    raise;
+  end if;
+  return care.fault('create_conversation_atomic', sqlstate, sqlerrm);
+end
+$$;
+comment on function public.create_conversation_atomic(uuid, uuid, text) is
+  'Offers help: opens the conversation with its first message (10 to 1000 characters), or answers why not.';

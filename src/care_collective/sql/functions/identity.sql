@@ -1,0 +1,174 @@
+-- Who calls, in which community, and what they may do. Everything else asks here and nowhere else.
+
+create or replace function care.caller()
+returns uuid
+stable
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_claims jsonb;
+begin
+  v_claims := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
+  -- A token of another role is not a member's, whatever its sub says. Without a role the grants decide alone.
+  if v_claims ->> 'role' <> 'authenticated' then
+    return null;
+  end if;
+  return (v_claims ->> 'sub')::uuid;
+exception
+  -- Malformed claims are nobody, not an error (rule 1); statement_too_complex is JSON nested too deep to parse.
+  when data_exception or statement_too_complex then return null;
+end
+$$;
+comment on function care.caller() is 'The user id of the request''s claims, or null: absent, empty or malformed claims are nobody.';
+
+create or replace function care.community()
+returns uuid
+stable
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_claims jsonb;
+  v_ids uuid[];
+begin
+  v_claims := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
+  if v_claims -> 'app_metadata' ->> 'community_id' is not null then
+    return (v_claims -> 'app_metadata' ->> 'community_id')::uuid;
+  end if;
+  -- Without a named community it is the only one; several, and none named, is nobody's.
+  v_ids := array(select c.id from public.communities c where not c.is_probe limit 2);
+  return case when cardinality(v_ids) = 1 then v_ids[1] end;
+exception
+  when data_exception or statement_too_complex then return null;
+end
+$$;
+comment on function care.community() is 'The community the request acts in: the claims'' own, else the only one, else null.';
+
+create or replace function care.request_header(p_name text)
+returns text
+stable
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+begin
+  return nullif(current_setting('request.headers', true), '')::jsonb ->> p_name;
+exception
+  when data_exception or statement_too_complex then return null;
+end
+$$;
+comment on function care.request_header(text) is 'One request header by its lower-case name, or null.';
+
+create or replace function care.restriction_of(p_community_id uuid, p_user_id uuid)
+returns public.user_restrictions
+stable
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_now timestamptz := clock_timestamp();
+  v_strongest public.user_restrictions;
+begin
+  select r.*
+    into v_strongest
+    from public.user_restrictions r
+   where r.community_id = p_community_id
+     and r.user_id = p_user_id
+     and r.lifted_at is null
+     and (r.until is null or r.until > v_now)
+   order by array_position(array['banned', 'suspended', 'limited'], r.kind), r.until desc nulls first
+   limit 1;
+  return v_strongest;
+end
+$$;
+comment on function care.restriction_of(uuid, uuid) is 'The strongest restriction in force on a member, or a row of nulls.';
+
+create or replace function care.allow(p_community_id uuid, p_user_id uuid, p_right text)
+returns care.admission
+stable
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_status text;
+  v_restriction public.user_restrictions;
+  v_admission care.admission;
+begin
+  select p.verification_status
+    into v_status
+    from public.profiles p
+   where p.community_id = p_community_id
+     and p.user_id = p_user_id
+     and p.deleted_at is null;
+  if not found then
+    v_admission.refusal := care.refusal('permission_denied', 'identity');
+    return v_admission;
+  end if;
+
+  v_restriction := care.restriction_of(p_community_id, p_user_id);
+  v_admission := row(null, p_community_id, p_user_id, v_restriction.kind);
+  -- Rights, weakest first: 'read' own threads, 'browse' requests, 'write' in threads, 'offer' help or ask for it.
+  if p_right <> 'read' and v_status <> 'approved' then
+    v_admission.refusal := care.refusal('permission_denied', 'not_approved');
+  elsif v_restriction.kind = 'banned'
+     or (v_restriction.kind = 'suspended' and p_right in ('write', 'offer'))
+     or (v_restriction.kind = 'limited' and p_right = 'offer') then
+    v_admission.refusal := care.refusal('permission_denied', 'restricted', jsonb_build_object(
+      'restriction', v_restriction.kind, 'until', v_restriction.until, 'why', v_restriction.why));
+  end if;
+  return v_admission;
+end
+$$;
+comment on function care.allow(uuid, uuid, text) is
+  'Whether a member may read, browse, write or offer (product.md, restrictions): an admission with a refusal, or without.';
+
+create or replace function care.admit(p_caller uuid, p_right text, p_others uuid[] default '{}')
+returns care.admission
+volatile
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_community_id uuid := care.community();
+  v_people uuid[] := p_caller || p_others;
+begin
+  -- Every profile row the call needs, in one step by id, before any other lock (rule 11). What is checked after
+  -- this line holds until commit: who suspends or deletes a member takes the same lock.
+  perform 1
+     from public.profiles p
+    where p.community_id = v_community_id
+      and p.user_id = any (v_people)
+    order by p.user_id
+      for no key update;
+  return care.allow(v_community_id, p_caller, p_right);
+end
+$$;
+comment on function care.admit(uuid, text, uuid[]) is 'The gate of every write: locks the profiles it needs, the caller''s among them, and judges the caller.';
+
+create or replace function care.identify(p_caller uuid, p_right text)
+returns care.admission
+stable
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+begin
+  return care.allow(care.community(), p_caller, p_right);
+end
+$$;
+comment on function care.identify(uuid, text) is 'The gate of every read: judges the caller and locks nothing.';
+
+create or replace function care.is_blocked(p_community_id uuid, p_one uuid, p_other uuid)
+returns boolean
+stable
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+begin
+  return exists (
+    select 1
+      from public.user_blocks b
+     where b.community_id = p_community_id
+       and ((b.blocker_id = p_one and b.blocked_id = p_other) or (b.blocker_id = p_other and b.blocked_id = p_one)));
+end
+$$;
+comment on function care.is_blocked(uuid, uuid, uuid) is 'Whether either of two members has blocked the other.';

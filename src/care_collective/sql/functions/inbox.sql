@@ -1,0 +1,198 @@
+-- The inbox: both engines in one list, each person's own view, by last activity (rule 14).
+
+create or replace function care.inbox_item(p_community_id uuid, p_user_id uuid, p_conversation_id uuid)
+returns jsonb
+stable
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+begin
+  return (
+    select jsonb_build_object(
+             'id', t.id, 'version', t.version,
+             'role', case when t.helper_id = p_user_id then 'helper' else 'requester' end,
+             'help_request', jsonb_build_object('id', r.id, 'title', r.title, 'status', r.status,
+               'accepted', coalesce(r.helper_id = t.helper_id, false)),
+             'other', jsonb_build_object('user_id', p.user_id, 'display_name', p.display_name, 'town', p.town,
+               'deleted', p.deleted_at is not null),
+             'status', care.shown_status(t.status, care.is_blocked(t.community_id, t.requester_id, t.helper_id)),
+             'may_reopen', coalesce(t.status_by = p_user_id, false) and t.status in ('declined', 'closed'),
+             'decline_reason', t.decline_reason,
+             'last_message', care.message_json(l),
+             'last_seq', t.last_seq,
+             'last_read_seq', m.last_read_seq,
+             'other_last_read_seq', o.last_read_seq,
+             'unread', m.unread,
+             'last_activity_at', m.last_activity_at,
+             'created_at', t.created_at)
+      from public.conversation_members m
+      join care.threads t
+        on t.community_id = m.community_id
+       and t.id = m.conversation_id
+      join public.help_requests r
+        on r.community_id = t.community_id
+       and r.id = t.help_request_id
+      join public.profiles p
+        on p.community_id = t.community_id
+       and p.user_id = case when t.helper_id = p_user_id then t.requester_id else t.helper_id end
+      join public.conversation_members o
+        on o.community_id = m.community_id
+       and o.conversation_id = m.conversation_id
+       and o.user_id = p.user_id
+      join care.thread_messages l
+        on l.community_id = t.community_id
+       and l.conversation_id = t.id
+       and l.seq = t.last_seq
+     where m.community_id = p_community_id
+       and m.conversation_id = p_conversation_id
+       and m.user_id = p_user_id);
+end
+$$;
+comment on function care.inbox_item(uuid, uuid, uuid) is 'The one serializer of a conversation, as one of its two people sees it.';
+
+create or replace function care.read_cursor(p_cursor text, out at timestamptz, out id uuid, out refusal jsonb)
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+begin
+  at := 'infinity';
+  id := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+  if p_cursor is null then
+    return;
+  end if;
+  -- Microseconds since 1970 and an id, as write_cursor makes it; anything else was not made here.
+  if p_cursor !~ '^[0-9]{1,16}\.[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' then
+    refusal := care.invalid('cursor', 'This is not a cursor of ours. Start again without one.');
+    return;
+  end if;
+  at := timestamptz '1970-01-01 00:00:00+00' + split_part(p_cursor, '.', 1)::bigint * interval '1 microsecond';
+  id := split_part(p_cursor, '.', 2)::uuid;
+end
+$$;
+comment on function care.read_cursor(text) is 'The place a cursor names; the end of time where there is none; a refusal for a foreign one.';
+
+create or replace function care.write_cursor(p_at timestamptz, p_id uuid)
+returns text
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+begin
+  return (extract(epoch from p_at) * 1000000)::bigint || '.' || p_id;
+end
+$$;
+comment on function care.write_cursor(timestamptz, uuid) is 'A place in a list by time and id, as text to be given back.';
+
+create or replace function care.conversation_page(
+  p_community_id uuid, p_user_id uuid, p_cursor text, p_limit integer, p_filter text, p_help_request_id uuid)
+returns jsonb
+stable
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_from record := care.read_cursor(p_cursor);
+  v_ids uuid[];
+  v_times timestamptz[];
+  v_more boolean;
+begin
+  if v_from.refusal is not null then
+    return v_from.refusal;
+  end if;
+  if p_limit is null or p_limit not between 1 and 50 then
+    return care.invalid('limit', 'Ask for 1 to 50 conversations.');
+  end if;
+  if p_filter is null or p_filter not in ('all', 'unread') then
+    return care.invalid('filter', 'Choose all or unread.');
+  end if;
+
+  select array_agg(s.conversation_id), array_agg(s.last_activity_at)
+    into v_ids, v_times
+    from (
+      select m.conversation_id, m.last_activity_at
+        from public.conversation_members m
+        join care.threads t
+          on t.community_id = m.community_id
+         and t.id = m.conversation_id
+       where m.community_id = p_community_id
+         and m.user_id = p_user_id
+         and (m.last_activity_at, m.conversation_id) < (v_from.at, v_from.id)
+         and (p_filter = 'all' or m.unread > 0)
+         and (t.status <> 'held' or t.helper_id = p_user_id)
+         and (p_help_request_id is null or (t.help_request_id = p_help_request_id and t.requester_id = p_user_id))
+       order by m.last_activity_at desc, m.conversation_id desc
+       limit p_limit + 1
+    ) s;
+  v_more := coalesce(cardinality(v_ids), 0) > p_limit;
+  return jsonb_build_object(
+    'success', true,
+    'conversations', (
+      select coalesce(jsonb_agg(care.inbox_item(p_community_id, p_user_id, i.id) order by i.place), '[]')
+        from unnest(v_ids[:p_limit]) with ordinality as i (id, place)),
+    'next_cursor', case when v_more then care.write_cursor(v_times[p_limit], v_ids[p_limit]) end);
+end
+$$;
+comment on function care.conversation_page(uuid, uuid, text, integer, text, uuid) is
+  'A page of a member''s conversations, newest activity first; of one own request where it is named.';
+
+create or replace function public.list_conversations(
+  p_cursor text default null, p_limit integer default 20, p_filter text default 'all')
+returns jsonb
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_me care.admission := care.identify(care.caller(), 'read');
+begin
+  if v_me.refusal is not null then
+    return v_me.refusal;
+  end if;
+  return care.conversation_page(v_me.community_id, v_me.user_id, p_cursor, p_limit, p_filter, null);
+exception when others then
+  if care.is_transient(sqlstate) then
+    raise;
+  end if;
+  return care.fault('list_conversations', sqlstate, sqlerrm);
+end
+$$;
+comment on function public.list_conversations(text, integer, text) is
+  'The caller''s conversations of both engines, by last activity. p_limit 1 to 50, p_filter all or unread.';
+
+create or replace function public.list_offers(
+  p_help_request_id uuid, p_cursor text default null, p_limit integer default 20)
+returns jsonb
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_me care.admission := care.identify(care.caller(), 'read');
+  v_owner uuid;
+begin
+  if v_me.refusal is not null then
+    return v_me.refusal;
+  end if;
+  select r.user_id
+    into v_owner
+    from public.help_requests r
+   where r.community_id = v_me.community_id
+     and r.id = p_help_request_id;
+  -- Who offered is the owner's alone; for everybody else there is nothing here.
+  if v_owner is distinct from v_me.user_id then
+    return care.refusal('not_found');
+  end if;
+  return care.conversation_page(v_me.community_id, v_me.user_id, p_cursor, p_limit, 'all', p_help_request_id);
+exception when others then
+  if care.is_transient(sqlstate) then
+    raise;
+  end if;
+  return care.fault('list_offers', sqlstate, sqlerrm);
+end
+$$;
+comment on function public.list_offers(uuid, text, integer) is 'The offers on one of the caller''s own requests, of both engines.';

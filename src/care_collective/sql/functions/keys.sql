@@ -1,0 +1,160 @@
+-- Idempotency keys and limits. Both rest on the lock of the caller's own profile, which every write holds: equal keys
+-- and a member's counters are never judged by two transactions at once.
+
+create or replace function care.recall(p_community_id uuid, p_user_id uuid, p_verb text, p_content jsonb)
+returns care.recollection
+volatile
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_key text := care.request_header('idempotency-key');
+  v_fingerprint bytea;
+  v_stored care.idempotency_keys;
+begin
+  if v_key is null then
+    return null;
+  end if;
+  if char_length(v_key) not between 1 and 255 or btrim(v_key, ' ') <> v_key
+     or translate(v_key, care.printable(), '') <> '' then
+    return row(care.invalid('idempotency-key', 'Use 1 to 255 printable ASCII characters.'), null::text, null::bytea);
+  end if;
+
+  v_fingerprint := sha256(convert_to(p_verb || p_content::text, 'UTF8'));
+  select k.*
+    into v_stored
+    from care.idempotency_keys k
+   where k.community_id = p_community_id
+     and k.user_id = p_user_id
+     and k.key = v_key;
+  if not found then
+    return row(null::jsonb, v_key, v_fingerprint);
+  end if;
+  if v_stored.fingerprint <> v_fingerprint then
+    return row(care.refusal('idempotency_mismatch'), v_key, v_fingerprint);
+  end if;
+  return row(v_stored.answer, v_key, v_fingerprint);
+end
+$$;
+comment on function care.recall(uuid, uuid, text, jsonb) is
+  'Looks the request''s idempotency key up: answer is the first answer, a refusal, or null when the call is to be made.';
+
+create or replace function care.printable()
+returns text
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+begin
+  return ' !"#$%&''()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\]^_`abcdefghijklmnopqrstuvwxyz{|}~';
+end
+$$;
+comment on function care.printable() is 'The printable ASCII characters, listed: a regular expression''s range depends on the locale.';
+
+create or replace function care.replay(p_answer jsonb)
+returns jsonb
+volatile
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+begin
+  -- PostgREST's way to set a response header; our own door reads the same setting. Refusals are no replays.
+  if p_answer -> 'success' = 'true'::jsonb then
+    perform set_config('response.headers', '[{"Idempotency-Replayed": "true"}]', true);
+  end if;
+  return p_answer;
+end
+$$;
+comment on function care.replay(jsonb) is 'Gives a recalled answer, marked with the header Idempotency-Replayed.';
+
+create or replace function care.remember(
+  p_community_id uuid, p_user_id uuid, p_key text, p_fingerprint bytea, p_answer jsonb)
+returns jsonb
+volatile
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_now timestamptz := clock_timestamp();
+begin
+  if p_key is not null then
+    -- A key that is there already is the unfinished V1 opening that this call has just completed.
+    insert into care.idempotency_keys (community_id, user_id, key, fingerprint, answer, created_at)
+    values (p_community_id, p_user_id, p_key, p_fingerprint, p_answer, v_now)
+    on conflict on constraint idempotency_keys_pkey do nothing;
+  end if;
+  return p_answer;
+end
+$$;
+comment on function care.remember(uuid, uuid, text, bytea, jsonb) is
+  'Stores a success answer under the call''s idempotency key, where it has one, and gives the answer back.';
+
+create or replace function care.limit_of(p_community_id uuid, p_kind text, out allowed integer, out per_seconds integer)
+stable
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_limits jsonb;
+begin
+  select c.settings -> 'limits'
+    into v_limits
+    from public.communities c
+   where c.id = p_community_id;
+  per_seconds := case p_kind when 'conversations' then 3600 when 'messages' then 60 else 86400 end;
+  allowed := case p_kind
+    when 'conversations' then coalesce((v_limits ->> 'conversations_per_hour')::integer, 10)
+    when 'messages' then coalesce((v_limits ->> 'messages_per_minute')::integer, 50)
+    else coalesce((v_limits ->> 'limited_messages_per_day')::integer, 10)
+  end;
+end
+$$;
+comment on function care.limit_of(uuid, text) is 'A limit in force in a community: how many, in how many seconds.';
+
+create or replace function care.over_limit(p_community_id uuid, p_user_id uuid, p_kind text)
+returns jsonb
+volatile
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_now timestamptz := clock_timestamp();
+  v_limit record := care.limit_of(p_community_id, p_kind);
+  v_used integer;
+  v_ends timestamptz;
+begin
+  select r.used, r.window_start + make_interval(secs => v_limit.per_seconds)
+    into v_used, v_ends
+    from care.rate_counters r
+   where r.community_id = p_community_id
+     and r.user_id = p_user_id
+     and r.kind = p_kind;
+  if v_used >= v_limit.allowed and v_ends > v_now then
+    return care.refusal('rate_limited', null, jsonb_build_object(
+      'retry_after', ceil(extract(epoch from v_ends - v_now))::integer));
+  end if;
+  return null;
+end
+$$;
+comment on function care.over_limit(uuid, uuid, text) is 'The refusal of a member who has used a limit up, or null. Uses nothing.';
+
+create or replace function care.count_use(p_community_id uuid, p_user_id uuid, p_kind text)
+returns void
+volatile
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_now timestamptz := clock_timestamp();
+  v_limit record := care.limit_of(p_community_id, p_kind);
+  v_oldest timestamptz := v_now - make_interval(secs => v_limit.per_seconds);
+begin
+  insert into care.rate_counters as r (community_id, user_id, kind, window_start, used)
+  values (p_community_id, p_user_id, p_kind, v_now, 1)
+  on conflict on constraint rate_counters_pkey do update
+    set used = case when r.window_start <= v_oldest then 1 else r.used + 1 end,
+        window_start = case when r.window_start <= v_oldest then excluded.window_start else r.window_start end;
+end
+$$;
+comment on function care.count_use(uuid, uuid, text) is 'Counts one use of a limit, in the transaction of the write that used it.';

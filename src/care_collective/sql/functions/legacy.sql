@@ -1,0 +1,211 @@
+-- The V1 engine: an offer takes three calls and three commits. Not atomic, on purpose: that is what it is. A call that
+-- never comes leaves an orphan, which the helper's retry completes. Retiring V1 deletes this file.
+
+create or replace function public.legacy_open_conversation(p_help_request_id uuid, p_initial_message text)
+returns jsonb
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+language plpgsql
+as $$
+declare
+  v_offer care.offer := care.admit_offer(care.caller(), p_help_request_id, p_initial_message);
+  v_id uuid := v_offer.orphan_id;
+begin
+  if v_offer.answer is not null then
+    return v_offer.answer;
+  end if;
+  if v_id is null then
+    insert into public.conversations (community_id, help_request_id, created_by)
+    values (v_offer.community_id, p_help_request_id, v_offer.user_id)
+    returning id into v_id;
+    perform care.count_use(v_offer.community_id, v_offer.user_id, 'conversations');
+  end if;
+  perform care.remember(v_offer.community_id, v_offer.user_id, v_offer.key, v_offer.fingerprint,
+    care.legacy_answer(v_id));
+  -- V1's fault was to look the recipient up again, where a policy hid them: here it is passed on.
+  return jsonb_build_object('success', true, 'conversation_id', v_id, 'recipient_id', v_offer.requester_id);
+exception when others then
+  if care.is_transient(sqlstate) then
+    raise;
+  end if;
+  return care.fault('legacy_open_conversation', sqlstate, sqlerrm);
+end
+$$;
+comment on function public.legacy_open_conversation(uuid, text) is
+  'V1, first of three steps: all checks of an offer and the conversation''s row; names the recipient for the next two. An answer without recipient_id needs no further step.';
+
+create or replace function care.legacy_answer(p_conversation_id uuid)
+returns jsonb
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+begin
+  return jsonb_build_object('success', true, 'conversation_id', p_conversation_id,
+    'message', 'Your offer is sent. You can both write now.');
+end
+$$;
+comment on function care.legacy_answer(uuid) is 'The success answer of an opening in V1.';
+
+create or replace function public.legacy_add_participants(p_conversation_id uuid, p_recipient_id uuid)
+returns jsonb
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+language plpgsql
+as $$
+declare
+  v_me care.admission := care.admit(care.caller(), 'offer');
+begin
+  if v_me.refusal is not null then
+    return v_me.refusal;
+  end if;
+  if not care.legacy_is_own(v_me.community_id, v_me.user_id, p_conversation_id, p_recipient_id) then
+    return care.refusal('permission_denied', 'not_participant');
+  end if;
+  insert into public.conversation_participants (community_id, conversation_id, user_id)
+  values (v_me.community_id, p_conversation_id, v_me.user_id),
+         (v_me.community_id, p_conversation_id, p_recipient_id)
+  on conflict on constraint conversation_participants_pkey do nothing;
+  return jsonb_build_object('success', true);
+exception when others then
+  if care.is_transient(sqlstate) then
+    raise;
+  end if;
+  return care.fault('legacy_add_participants', sqlstate, sqlerrm);
+end
+$$;
+comment on function public.legacy_add_participants(uuid, uuid) is 'V1, second of three steps: the two people. May be repeated.';
+
+create or replace function care.legacy_is_own(
+  p_community_id uuid, p_user_id uuid, p_conversation_id uuid, p_recipient_id uuid)
+returns boolean
+volatile
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+begin
+  perform 1
+     from public.conversations c
+     join public.help_requests r
+       on r.community_id = c.community_id
+      and r.id = c.help_request_id
+    where c.community_id = p_community_id
+      and c.id = p_conversation_id
+      and c.created_by = p_user_id
+      and r.user_id = p_recipient_id
+      for no key update of c;
+  return found;
+end
+$$;
+comment on function care.legacy_is_own(uuid, uuid, uuid, uuid) is
+  'Whether the conversation was opened by this helper and the recipient really is its requester; locks its row.';
+
+create or replace function public.legacy_write_first_message(
+  p_conversation_id uuid, p_recipient_id uuid, p_content text)
+returns jsonb
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+language plpgsql
+as $$
+declare
+  v_me care.admission := care.admit(care.caller(), 'offer');
+  v_content text := care.trim_text(p_content);
+  v_refusal jsonb := coalesce(v_me.refusal, care.check_text('initial_message', v_content, 10, 1000));
+  v_request record;
+begin
+  if v_refusal is not null then
+    return v_refusal;
+  end if;
+
+  -- The request once more, locked before the conversation: nothing is opened on one that has ended since step one.
+  select r.id, r.status
+    into v_request
+    from public.help_requests r
+   where r.community_id = v_me.community_id
+     and r.id = (
+       select c.help_request_id
+         from public.conversations c
+        where c.community_id = v_me.community_id
+          and c.id = p_conversation_id)
+     for no key update;
+  if not care.legacy_is_own(v_me.community_id, v_me.user_id, p_conversation_id, p_recipient_id) then
+    return care.refusal('permission_denied', 'not_participant');
+  end if;
+  if not care.is_orphan(v_me.community_id, jsonb_build_object('conversation_id', p_conversation_id)) then
+    return care.legacy_answer(p_conversation_id);
+  end if;
+  if v_request.status not in ('open', 'in_progress') then
+    return care.refusal('help_request_unavailable');
+  end if;
+  if care.is_blocked(v_me.community_id, v_me.user_id, p_recipient_id) then
+    return care.refusal('not_found');
+  end if;
+
+  return care.legacy_first_message(v_me.community_id, v_request.id, p_conversation_id, v_me.user_id, p_recipient_id, v_content);
+exception when others then
+  if care.is_transient(sqlstate) then
+    raise;
+  end if;
+  return care.fault('legacy_write_first_message', sqlstate, sqlerrm);
+end
+$$;
+comment on function public.legacy_write_first_message(uuid, uuid, text) is
+  'V1, last of three steps: the first message, both inboxes and the event, only where there is no message yet.';
+
+create or replace function care.legacy_first_message(
+  p_community_id uuid, p_help_request_id uuid, p_conversation_id uuid, p_helper_id uuid, p_requester_id uuid,
+  p_content text)
+returns jsonb
+volatile
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_now timestamptz := clock_timestamp();
+begin
+  insert into public.messages
+    (community_id, conversation_id, seq, sender_id, recipient_id, content, created_at, updated_at)
+  values (p_community_id, p_conversation_id, 0, p_helper_id, p_requester_id, p_content, v_now, v_now);
+  update public.conversations c
+     set last_seq = 0,
+         last_message_at = v_now,
+         updated_at = v_now
+   where c.community_id = p_community_id
+     and c.id = p_conversation_id;
+  perform care.enter_inboxes(p_community_id, p_conversation_id, 'v1', p_helper_id, p_requester_id);
+  perform care.announce(p_community_id, p_helper_id, 'conversation.opened', p_help_request_id, p_conversation_id, 0);
+  return care.legacy_answer(p_conversation_id);
+end
+$$;
+comment on function care.legacy_first_message(uuid, uuid, uuid, uuid, uuid, text) is
+  'Writes message 0 of a V1 conversation with all that belongs to it.';
+
+create or replace function care.complete_orphan(p_offer care.offer, p_help_request_id uuid)
+returns jsonb
+volatile
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_answer jsonb;
+begin
+  insert into public.conversation_participants (community_id, conversation_id, user_id)
+  values (p_offer.community_id, p_offer.orphan_id, p_offer.user_id),
+         (p_offer.community_id, p_offer.orphan_id, p_offer.requester_id)
+  on conflict on constraint conversation_participants_pkey do nothing;
+  v_answer := care.legacy_first_message(p_offer.community_id, p_help_request_id, p_offer.orphan_id, p_offer.user_id,
+    p_offer.requester_id, p_offer.message);
+  -- The caller asked V2 and is told which engine holds the conversation.
+  perform set_config('response.headers', '[{"Conversation-Version": "v1"}]', true);
+  return care.remember(p_offer.community_id, p_offer.user_id, p_offer.key, p_offer.fingerprint, v_answer);
+end
+$$;
+comment on function care.complete_orphan(care.offer, uuid) is
+  'Completes, inside the call of V2, what V1 left without a message.';

@@ -1,0 +1,432 @@
+-- Help requests: ask, browse, change, and the one table of what may follow what (product.md, life of a request).
+
+create or replace function care.next_status(p_status text, p_action text)
+returns text
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+begin
+  -- Accepting, releasing and stepping back move between open and in_progress in offers.sql, under the same lock.
+  return case p_action
+    when 'complete' then case when p_status = 'in_progress' then 'completed' end
+    when 'cancel' then case when p_status in ('open', 'in_progress') then 'cancelled' end
+    when 'reopen' then case when p_status in ('completed', 'cancelled') then 'open' end
+  end;
+end
+$$;
+comment on function care.next_status(text, text) is 'Where an owner''s action leads from a status, or null where it leads nowhere.';
+
+create or replace function care.check_request(
+  p_title text, p_description text, p_category text, p_urgency text, p_exchange_offer text)
+returns jsonb
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_refusal jsonb := coalesce(
+    care.check_text('title', p_title, 5, 100),
+    care.check_text('description', p_description, 0, 1000),
+    care.check_text('exchange_offer', p_exchange_offer, 0, 300));
+begin
+  if v_refusal is null and (p_category is null or p_category not in (
+      'health-caregiving', 'groceries-meals', 'transportation-errands', 'household-yard',
+      'technology-administrative', 'social-companionship', 'other')) then
+    return care.invalid('category', 'Choose one of the categories.');
+  end if;
+  if v_refusal is null and (p_urgency is null or p_urgency not in ('normal', 'urgent', 'critical')) then
+    return care.invalid('urgency', 'Choose normal, urgent or critical.');
+  end if;
+  return v_refusal;
+end
+$$;
+comment on function care.check_request(text, text, text, text, text) is 'The refusal of a request''s trimmed fields, or null.';
+
+create or replace function care.text_or_null(p_text text)
+returns text
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+begin
+  return case when not care.is_blank(p_text) then care.trim_text(p_text) end;
+end
+$$;
+comment on function care.text_or_null(text) is 'An optional text trimmed, or null where nothing visible was written.';
+
+create or replace function care.request_json(p_request public.help_requests, p_user_id uuid)
+returns jsonb
+stable
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_mine boolean := p_request.user_id = p_user_id;
+begin
+  return (
+    select jsonb_build_object(
+             'id', p_request.id, 'title', p_request.title, 'description', p_request.description,
+             'category', p_request.category, 'urgency', p_request.urgency, 'status', p_request.status,
+             'status_reason', p_request.status_reason, 'exchange_offer', p_request.exchange_offer,
+             'owner', jsonb_build_object('user_id', o.user_id, 'display_name', o.display_name, 'town', o.town,
+               'deleted', o.deleted_at is not null),
+             'is_mine', v_mine,
+             'is_helper', coalesce(p_request.helper_id = p_user_id, false),
+             -- Who helps is between the two of them.
+             'helper_id', case when v_mine or p_request.helper_id = p_user_id then p_request.helper_id end,
+             'conversation', (
+               select jsonb_build_object('id', t.id, 'status',
+                        care.shown_status(t.status, care.is_blocked(t.community_id, t.requester_id, t.helper_id)))
+                 from care.threads t
+                where t.community_id = p_request.community_id
+                  and t.help_request_id = p_request.id
+                  and t.helper_id = p_user_id),
+             'created_at', p_request.created_at, 'updated_at', p_request.updated_at)
+      from public.profiles o
+     where o.community_id = p_request.community_id
+       and o.user_id = p_request.user_id);
+end
+$$;
+comment on function care.request_json(public.help_requests, uuid) is 'The one serializer of a help request, as a member sees it.';
+
+create or replace function public.create_help_request(
+  p_title text, p_category text, p_description text default null, p_urgency text default 'normal',
+  p_exchange_offer text default null)
+returns jsonb
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+language plpgsql
+as $$
+declare
+  v_me care.admission := care.admit(care.caller(), 'offer');
+  v_title text := care.trim_text(p_title);
+  v_description text := care.text_or_null(p_description);
+  v_exchange_offer text := care.text_or_null(p_exchange_offer);
+  v_key care.recollection;
+  v_refusal jsonb;
+  v_id uuid;
+begin
+  if v_me.refusal is not null then
+    return v_me.refusal;
+  end if;
+  v_key := care.recall(v_me.community_id, v_me.user_id, 'ask',
+    jsonb_build_array(v_title, p_category, v_description, p_urgency, v_exchange_offer));
+  if v_key.answer is not null then
+    return care.replay(v_key.answer);
+  end if;
+  v_refusal := care.check_request(v_title, v_description, p_category, p_urgency, v_exchange_offer);
+  if v_refusal is not null then
+    return v_refusal;
+  end if;
+  insert into public.help_requests
+    (community_id, user_id, title, description, category, urgency, exchange_offer)
+  values (v_me.community_id, v_me.user_id, v_title, v_description, p_category, p_urgency, v_exchange_offer)
+  returning id into v_id;
+  return care.remember(v_me.community_id, v_me.user_id, v_key.key, v_key.fingerprint, jsonb_build_object(
+    'success', true, 'help_request_id', v_id, 'message', 'Your request can be seen by your neighbours now.'));
+exception when others then
+  if care.is_transient(sqlstate) then
+    raise;
+  end if;
+  return care.fault('create_help_request', sqlstate, sqlerrm);
+end
+$$;
+comment on function public.create_help_request(text, text, text, text, text) is
+  'Asks for help. Title 5 to 100 characters, description to 1000, what one gives in return to 300.';
+
+create or replace function public.update_help_request(
+  p_help_request_id uuid, p_title text, p_category text, p_description text default null,
+  p_urgency text default 'normal', p_exchange_offer text default null)
+returns jsonb
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+language plpgsql
+as $$
+declare
+  v_me care.admission := care.admit(care.caller(), 'offer');
+  v_now timestamptz := clock_timestamp();
+  v_title text := care.trim_text(p_title);
+  v_description text := care.text_or_null(p_description);
+  v_exchange_offer text := care.text_or_null(p_exchange_offer);
+  v_refusal jsonb;
+  v_request record;
+begin
+  v_refusal := coalesce(v_me.refusal,
+    care.check_request(v_title, v_description, p_category, p_urgency, v_exchange_offer));
+  if v_refusal is not null then
+    return v_refusal;
+  end if;
+  v_request := care.lock_own_request(v_me.community_id, v_me.user_id, p_help_request_id);
+  if v_request.refusal is not null then
+    return v_request.refusal;
+  end if;
+  if v_request.status not in ('open', 'in_progress') then
+    return care.refusal('conflict', 'state', jsonb_build_object('status', v_request.status));
+  end if;
+  update public.help_requests r
+     set title = v_title,
+         description = v_description,
+         category = p_category,
+         urgency = p_urgency,
+         exchange_offer = v_exchange_offer,
+         updated_at = v_now
+   where r.community_id = v_me.community_id
+     and r.id = p_help_request_id;
+  return jsonb_build_object('success', true, 'help_request_id', p_help_request_id, 'status', v_request.status);
+exception when others then
+  if care.is_transient(sqlstate) then
+    raise;
+  end if;
+  return care.fault('update_help_request', sqlstate, sqlerrm);
+end
+$$;
+comment on function public.update_help_request(uuid, text, text, text, text, text) is
+  'Rewrites one of the caller''s requests while it takes offers. Limits as create_help_request.';
+
+create or replace function care.lock_own_request(
+  p_community_id uuid, p_user_id uuid, p_help_request_id uuid, out refusal jsonb, out status text, out helper_id uuid)
+volatile
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_owner uuid;
+begin
+  select r.user_id, r.status, r.helper_id
+    into v_owner, status, helper_id
+    from public.help_requests r
+   where r.community_id = p_community_id
+     and r.id = p_help_request_id
+     for no key update;
+  refusal := case
+    when v_owner is null or care.is_blocked(p_community_id, p_user_id, v_owner) then care.refusal('not_found')
+    when v_owner <> p_user_id then care.refusal('permission_denied', 'role')
+  end;
+end
+$$;
+comment on function care.lock_own_request(uuid, uuid, uuid) is 'Locks a request for its owner; a refusal for everybody else.';
+
+create or replace function care.move_request(p_help_request_id uuid, p_action text, p_reason text)
+returns jsonb
+volatile
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_me care.admission := care.admit(care.caller(), 'write');
+  v_now timestamptz := clock_timestamp();
+  v_reason text := care.text_or_null(p_reason);
+  v_refusal jsonb := coalesce(v_me.refusal, care.check_text('reason', v_reason, 0, 500));
+  v_request record;
+  v_status text;
+begin
+  if v_refusal is not null then
+    return v_refusal;
+  end if;
+  v_request := care.lock_own_request(v_me.community_id, v_me.user_id, p_help_request_id);
+  if v_request.refusal is not null then
+    return v_request.refusal;
+  end if;
+  v_status := care.next_status(v_request.status, p_action);
+  if v_status is null then
+    return care.refusal('conflict', 'state', jsonb_build_object('status', v_request.status));
+  end if;
+  update public.help_requests r
+     set status = v_status,
+         status_reason = v_reason,
+         helper_id = case when v_status = 'open' then null else r.helper_id end,
+         in_progress_at = case when v_status = 'open' then null else r.in_progress_at end,
+         completed_at = case when v_status = 'completed' then v_now end,
+         cancelled_at = case when v_status = 'cancelled' then v_now end,
+         updated_at = v_now
+   where r.community_id = v_me.community_id
+     and r.id = p_help_request_id;
+  perform care.announce(v_me.community_id, v_me.user_id,
+    'request.' || case v_status when 'open' then 'reopened' else v_status end, p_help_request_id, null);
+  return jsonb_build_object('success', true, 'help_request_id', p_help_request_id, 'status', v_status);
+end
+$$;
+comment on function care.move_request(uuid, text, text) is
+  'The one way an owner moves a request between its states, by the table care.next_status, with its event.';
+
+create or replace function public.cancel_help_request(p_help_request_id uuid, p_reason text default null)
+returns jsonb
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+language plpgsql
+as $$
+begin
+  return care.move_request(p_help_request_id, 'cancel', p_reason);
+exception when others then
+  if care.is_transient(sqlstate) then
+    raise;
+  end if;
+  return care.fault('cancel_help_request', sqlstate, sqlerrm);
+end
+$$;
+comment on function public.cancel_help_request(uuid, text) is 'Takes one of the caller''s requests back, with an optional reason.';
+
+create or replace function public.complete_help_request(p_help_request_id uuid)
+returns jsonb
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+language plpgsql
+as $$
+begin
+  return care.move_request(p_help_request_id, 'complete', null);
+exception when others then
+  if care.is_transient(sqlstate) then
+    raise;
+  end if;
+  return care.fault('complete_help_request', sqlstate, sqlerrm);
+end
+$$;
+comment on function public.complete_help_request(uuid) is 'Marks one of the caller''s requests as done.';
+
+create or replace function public.reopen_help_request(p_help_request_id uuid)
+returns jsonb
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+language plpgsql
+as $$
+begin
+  return care.move_request(p_help_request_id, 'reopen', null);
+exception when others then
+  if care.is_transient(sqlstate) then
+    raise;
+  end if;
+  return care.fault('reopen_help_request', sqlstate, sqlerrm);
+end
+$$;
+comment on function public.reopen_help_request(uuid) is 'Opens one of the caller''s completed or cancelled requests again.';
+
+create or replace function public.get_help_request(p_help_request_id uuid)
+returns jsonb
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_me care.admission := care.identify(care.caller(), 'browse');
+  v_request public.help_requests;
+begin
+  if v_me.refusal is not null then
+    return v_me.refusal;
+  end if;
+  select r.*
+    into v_request
+    from public.help_requests r
+   where r.community_id = v_me.community_id
+     and r.id = p_help_request_id;
+  if v_request.id is null or not care.may_see(v_request, v_me.user_id) then
+    return care.refusal('not_found');
+  end if;
+  return jsonb_build_object('success', true, 'help_request', care.request_json(v_request, v_me.user_id));
+exception when others then
+  if care.is_transient(sqlstate) then
+    raise;
+  end if;
+  return care.fault('get_help_request', sqlstate, sqlerrm);
+end
+$$;
+comment on function public.get_help_request(uuid) is 'One request of the community, as the caller sees it.';
+
+create or replace function care.may_see(p_request public.help_requests, p_user_id uuid)
+returns boolean
+stable
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+begin
+  -- Who has a conversation on it keeps seeing it; a blocked pair without one, and what was closed, is not there.
+  return p_request.user_id = p_user_id
+      or exists (
+        select 1
+          from care.threads t
+         where t.community_id = p_request.community_id
+           and t.help_request_id = p_request.id
+           and t.helper_id = p_user_id)
+      or (p_request.status <> 'closed'
+          and not care.is_blocked(p_request.community_id, p_user_id, p_request.user_id));
+end
+$$;
+comment on function care.may_see(public.help_requests, uuid) is 'Whether a request exists for a member.';
+
+create or replace function public.list_help_requests(
+  p_cursor text default null, p_limit integer default 20, p_status text default 'taking_offers',
+  p_category text default null, p_urgency text default null, p_search text default null, p_mine boolean default false)
+returns jsonb
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_me care.admission := care.identify(care.caller(), case when p_mine then 'read' else 'browse' end);
+  v_from record := care.read_cursor(p_cursor);
+  v_search text := lower(care.trim_text(coalesce(p_search, '')));
+  v_statuses text[] := case p_status
+    when 'taking_offers' then array['open', 'in_progress']
+    when 'all' then array['open', 'in_progress', 'completed', 'cancelled', 'closed']
+    else array[p_status] end;
+  v_rows public.help_requests[];
+  v_last public.help_requests;
+begin
+  if coalesce(v_me.refusal, v_from.refusal) is not null then
+    return coalesce(v_me.refusal, v_from.refusal);
+  end if;
+  if p_limit is null or p_limit not between 1 and 50 then
+    return care.invalid('limit', 'Ask for 1 to 50 requests.');
+  end if;
+  if p_status is null
+     or p_status not in ('taking_offers', 'all', 'open', 'in_progress', 'completed', 'cancelled', 'closed') then
+    return care.invalid('status', 'Choose a status that requests have, taking_offers or all.');
+  end if;
+  if char_length(v_search) > 100 then
+    return care.invalid('search', 'Please search for 100 characters at most.');
+  end if;
+
+  v_rows := array(
+    select r
+      from public.help_requests r
+     where r.community_id = v_me.community_id
+       and (r.created_at, r.id) < (v_from.at, v_from.id)
+       and r.status = any (v_statuses)
+       and (p_category is null or r.category = p_category)
+       and (p_urgency is null or r.urgency = p_urgency)
+       and (v_search = '' or strpos(lower(r.title || ' ' || coalesce(r.description, '')), v_search) > 0)
+       and (not p_mine or r.user_id = v_me.user_id)
+       and care.may_see(r, v_me.user_id)
+     order by r.created_at desc, r.id desc
+     limit p_limit + 1);
+  v_last := v_rows[p_limit];
+  return jsonb_build_object(
+    'success', true,
+    'help_requests', (
+      select coalesce(jsonb_agg(care.request_json(r, v_me.user_id) order by r.created_at desc, r.id desc), '[]')
+        from unnest(v_rows[:p_limit]) as r),
+    'next_cursor', case when cardinality(v_rows) > p_limit then care.write_cursor(v_last.created_at, v_last.id) end);
+exception when others then
+  if care.is_transient(sqlstate) then
+    raise;
+  end if;
+  return care.fault('list_help_requests', sqlstate, sqlerrm);
+end
+$$;
+comment on function public.list_help_requests(text, integer, text, text, text, text, boolean) is
+  'Requests of the community, newest first; by status, category, urgency and words; p_mine: the caller''s own.';

@@ -1,0 +1,67 @@
+"""The rules of contract.md for anything a member writes: trimming, blankness, length, and the words of a refusal.
+
+The same rules stand in SQL (migration 0001, function care.check_text); tests hold the two against each other.
+"""
+
+from typing import Final
+
+
+def _characters(*ranges: tuple[int, int]) -> str:
+    return "".join(chr(point) for first, last in ranges for point in range(first, last + 1))
+
+
+# Unicode's White_Space property. It has not changed since Unicode 6.3.
+WHITE_SPACE: Final = _characters(
+    (0x09, 0x0D), (0x20, 0x20), (0x85, 0x85), (0xA0, 0xA0), (0x1680, 0x1680), (0x2000, 0x200A), (0x2028, 0x2029),
+    (0x202F, 0x202F), (0x205F, 0x205F), (0x3000, 0x3000),
+)  # fmt: skip
+
+# What shows nothing: White_Space, the categories Cc and Cf (Unicode 15), and the letters and marks that are drawn
+# empty (U+034F, U+115F, U+1160, U+2800, U+3164, U+FFA0). Listed, because the classes of a regular expression differ
+# between Python, PostgreSQL and locales.
+BLANK: Final = _characters(
+    (0x00, 0x20), (0x7F, 0xA0), (0xAD, 0xAD), (0x034F, 0x034F), (0x0600, 0x0605), (0x061C, 0x061C),
+    (0x06DD, 0x06DD), (0x070F, 0x070F), (0x0890, 0x0891), (0x08E2, 0x08E2), (0x115F, 0x1160), (0x1680, 0x1680),
+    (0x180E, 0x180E), (0x2000, 0x200F), (0x2028, 0x202F), (0x205F, 0x2064), (0x2066, 0x206F), (0x2800, 0x2800),
+    (0x3000, 0x3000), (0x3164, 0x3164), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0), (0xFFF9, 0xFFFB), (0x110BD, 0x110BD),
+    (0x110CD, 0x110CD), (0x13430, 0x1343F), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0001, 0xE0001),
+    (0xE0020, 0xE007F),
+)  # fmt: skip
+
+
+def trim(value: str) -> str:
+    """The text without Unicode white space at both ends: the form that is stored."""
+    return value.strip(WHITE_SPACE)
+
+
+def is_blank(value: str) -> bool:
+    """Whether nothing visible remains of the text."""
+    return not value.strip(BLANK)
+
+
+def is_storable(value: str) -> bool:
+    """Whether PostgreSQL can hold the text: no NUL and no lone surrogate."""
+    if "\0" in value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def check(value: str | None, minimum: int, maximum: int) -> str | None:
+    """What is wrong with a text, in words for the person who wrote it, or None when it may be stored.
+
+    `minimum` and `maximum` count code points after trimming; with a minimum of 0 the text may be absent or blank.
+    """
+    trimmed = trim(value or "")
+    if not is_storable(trimmed):
+        return "This has a character that cannot be stored. Please remove it."
+    if is_blank(trimmed):
+        return "Please write something here." if minimum > 0 else None
+    if len(trimmed) < minimum:
+        return f"Please write at least {minimum} characters."
+    if len(trimmed) > maximum:
+        return f"Please keep this to {maximum} characters; it has {len(trimmed)}."
+    return None
