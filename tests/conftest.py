@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from harness import Care, Postgres, Town, care, installed
 
 from care_collective.db.embedded import running
+from harness import Care, Postgres, Town, care, installed
 
 BOTH = ("database", "engines")
 

@@ -171,7 +171,9 @@ class Town:
         """A member in the given approval state, who could sign in with their e-mail address if they had a password."""
         user_id = uuid4()
         await self.care.owner.execute(
-            "insert into care.users (id, email) values ($1, $2)", user_id, f"{name.lower()}-{user_id.hex[:12]}@example.org"
+            "insert into care.users (id, email) values ($1, $2)",
+            user_id,
+            f"{name.lower()}-{user_id.hex[:12]}@example.org",
         )
         await self.care.owner.execute(
             "insert into public.profiles (community_id, user_id, display_name, verification_status, is_coordinator) "

@@ -47,6 +47,9 @@ class Caller:
         return _encode(present).decode() if present else ""
 
 
+NOBODY: Final = Caller()
+
+
 class _Summary(msgspec.Struct, frozen=True):
     success: bool | None = None
     error: str | None = None
@@ -89,19 +92,29 @@ class Answer:
 class Database:
     """Calls functions over a pool. One object a process."""
 
-    def __init__(self, pool: asyncpg.Pool, *, acquire_seconds: float = 5.0, random_: random.Random | None = None) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, *, acquire_seconds: float = 5.0, random_: random.Random | None = None
+    ) -> None:
         self.pool = pool
         self._acquire_seconds = acquire_seconds
         self._random = random_ or random.Random()  # noqa: S311  jitter is no secret
         self._statements: dict[tuple[str, tuple[str, ...]], str] = {}
 
-    async def call(self, function: str, caller: Caller = Caller(), /, **arguments: object) -> Answer:  # noqa: B008  frozen
-        """Calls `schema.function(name => value, …)` as `caller` and answers its JSON.
+    async def call(self, function: str, caller: Caller = NOBODY, /, **arguments: object) -> Answer:
+        """Calls `schema.function(name => value, …)`, which answers jsonb, as `caller`. Retries and errors as `value`."""
+        row = await self._row(function, caller, arguments)
+        return Answer(row[0], _headers(row[1]))
+
+    async def value(self, function: str, caller: Caller = NOBODY, /, **arguments: object) -> Any:  # noqa: ANN401
+        """Calls a function and answers its value as the driver gives it.
 
         A deadlock or serialization failure is tried up to 3 times with jitter. A lost connection or a cancelled
         statement is tried again only with an idempotency key, since the commit may have happened; a lock time-out
         never. Errors: CareError `unavailable` for transient faults, `rpc_error` for any other that was raised.
         """
+        return (await self._row(function, caller, arguments))[0]
+
+    async def _row(self, function: str, caller: Caller, arguments: dict[str, object]) -> asyncpg.Record:
         statement = self._statement(function, tuple(arguments))
         deadline = time.monotonic() + self._acquire_seconds
         for attempt in range(1, _ATTEMPTS + 1):
@@ -118,7 +131,7 @@ class Database:
                 if caller.idempotency_key is None or attempt == _ATTEMPTS or time.monotonic() > deadline:
                     raise CareError(Code.UNAVAILABLE, retry_after=1) from error
             else:
-                return Answer(row[0], _headers(row[1]))
+                return row
             await asyncio.sleep(self._random.uniform(0.005, 0.05) * attempt)
         raise AssertionError("the last attempt returned or raised")
 

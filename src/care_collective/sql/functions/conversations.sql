@@ -68,6 +68,7 @@ begin
   v_offer.fingerprint := v_key.fingerprint;
   if v_key.answer is not null and not care.is_orphan(v_me.community_id, v_key.answer) then
     v_offer.answer := care.replay(v_key.answer);
+    perform care.tell_version(v_me.community_id, v_key.answer);
     return v_offer;
   end if;
 
@@ -115,6 +116,30 @@ end
 $$;
 comment on function care.admit_offer(uuid, uuid, text) is
   'The gate of opening a conversation, in the order of contract.md section 3: answer is set when there is nothing to open.';
+
+create or replace function care.tell_version(p_community_id uuid, p_answer jsonb)
+returns void
+volatile
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_id uuid := (p_answer ->> 'conversation_id')::uuid;
+  v_version text;
+begin
+  select t.version
+    into v_version
+    from care.threads t
+   where t.community_id = p_community_id
+     and t.id = v_id;
+  -- The answer's shape is fixed, so that the engine is told beside it. A refusal names no conversation of its own.
+  if v_version is not null then
+    perform set_config('response.headers',
+      format('[{"Idempotency-Replayed": "true"}, {"Conversation-Version": "%s"}]', v_version), true);
+  end if;
+end
+$$;
+comment on function care.tell_version(uuid, jsonb) is 'Names the engine of a replayed opening in the response headers.';
 
 create or replace function care.conversation_exists(p_conversation_id uuid, p_status text)
 returns jsonb

@@ -1,0 +1,1 @@
+"""Conversations: two engines that open them, one facade over both."""

@@ -1,0 +1,192 @@
+"""The facade over both engines: checks the input, asks the flag, calls the engine, counts the outcome.
+
+The only place that asks the flag and the only place that counts. Everything else reads and writes a conversation
+where its own engine keeps it, whatever the flag says.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import cast
+from uuid import UUID
+
+import structlog
+
+from care_collective import text
+from care_collective.db.call import Answer, Caller, Database
+from care_collective.errors import CareError, Code
+from care_collective.messaging import atomic, legacy
+from care_collective.messaging.models import Result, Version
+from care_collective.rollout import policy
+
+log = structlog.get_logger("care_collective.messaging")
+
+Engine = Callable[[Database, Caller, UUID, str], Awaitable[Answer]]
+_ENGINES: dict[Version, Engine] = {"v1": legacy.start, "v2": atomic.start}
+
+
+class Messaging:
+    """Every verb of a conversation, for a caller whose identity has been established.
+
+    `decide` answers the stage in force on this node; `clock` answers seconds and only measures.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        decide: Callable[[], policy.Decision],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = database
+        self._decide = decide
+        self._clock = clock
+
+    async def uses_v2(self, caller: Caller) -> bool:
+        """Whether a conversation of this caller would open in V2; for nobody, whether it is on for all."""
+        stage = self._decide().stage
+        if caller.user_id is None:
+            return stage == policy.Stage.parse("on")
+        in_cohort = False
+        if policy.needs_cohort(stage, caller.user_id):
+            in_cohort = bool(await self._database.value("care.is_in_cohort", caller))
+        return policy.uses_v2(stage, caller.user_id, in_cohort=in_cohort)
+
+    async def start_help_conversation(self, caller: Caller, help_request_id: UUID, initial_message: str) -> Result:
+        """Offers help on a request with a first message of 10 to 1000 characters.
+
+        The result names the conversation and its engine, or the refusal; a fault is a value here too.
+        """
+        began = self._clock()
+        version: Version = "v1"
+        try:
+            words = text.check(initial_message, 10, 1000)
+            if words is not None:
+                raise CareError.invalid(initial_message=words)
+            version = "v2" if await self.uses_v2(caller) else "v1"
+            answer = await _ENGINES[version](self._database, caller, help_request_id, initial_message)
+            data = answer.data()
+            result = Result(
+                success=True,
+                conversation_id=UUID(data["conversation_id"]),
+                message=data["message"],
+                version=cast(Version, answer.headers.get("Conversation-Version", version)),
+                replayed="Idempotency-Replayed" in answer.headers,
+            )
+        except CareError as error:
+            result = Result.refused(error)
+        self._count(caller, version, help_request_id, result, self._clock() - began)
+        return result
+
+    def _count(self, caller: Caller, version: Version, help_request_id: UUID, result: Result, seconds: float) -> None:
+        """One structured line an attempt, with ids and never a word of the message (rollout.md, counting)."""
+        line = log.bind(
+            version=result.version or version,
+            endpoint="start-conversation",
+            duration_ms=round(seconds * 1000, 2),
+            help_request_id=str(help_request_id),
+            user_id=str(caller.user_id),
+            request_id=caller.request_id,
+        )
+        if result.success:
+            line.info("messaging.conversation.created", success=True, conversation_id=str(result.conversation_id))
+        elif result.error in {Code.SERVER_ERROR, Code.RPC_ERROR, Code.UNAVAILABLE}:
+            line.error("messaging.error", success=False, error_code=str(result.error))
+        else:
+            line.info("messaging.refused", success=False, error_code=str(result.error), reason=result.reason)
+
+    async def send_message(self, caller: Caller, conversation_id: UUID, content: str) -> Result:
+        """Writes a message of 1 to 1000 characters into one of the caller's conversations."""
+        try:
+            words = text.check(content, 1, 1000)
+            if words is not None:
+                raise CareError.invalid(content=words)
+            answer = await self._database.call(
+                "public.send_message_v2",
+                caller,
+                p_conversation_id=conversation_id,
+                p_sender_id=caller.user_id,
+                p_content=content,
+            )
+            data = answer.data()
+        except CareError as error:
+            return Result.refused(error)
+        return Result(
+            success=True,
+            conversation_id=conversation_id,
+            message_id=UUID(data["message_id"]),
+            seq=data["seq"],
+            message=data["message"],
+            replayed="Idempotency-Replayed" in answer.headers,
+        )
+
+    async def get_conversation(self, caller: Caller, conversation_id: UUID) -> Result:
+        """One of the caller's conversations with its newest 500 follow-ups, oldest first."""
+        try:
+            answer = await self._database.call(
+                "public.get_conversation_v2", caller, p_conversation_id=conversation_id, p_user_id=caller.user_id
+            )
+            data = answer.data()
+        except CareError as error:
+            return Result.refused(error)
+        return Result(
+            success=True,
+            conversation_id=conversation_id,
+            conversation=data["conversation"],
+            messages=data["messages"],
+            has_more=data["has_more"],
+        )
+
+    async def get_messages(
+        self, caller: Caller, conversation_id: UUID, *, before: int | None, after: int | None, limit: int
+    ) -> Answer:
+        """A page of one of the caller's conversations by seq, oldest first; `limit` 1 to 100."""
+        return await self._database.call(
+            "public.get_messages",
+            caller,
+            p_conversation_id=conversation_id,
+            p_before=before,
+            p_after=after,
+            p_limit=limit,
+        )
+
+    async def list_conversations(self, caller: Caller, *, cursor: str | None, limit: int, filter_: str) -> Answer:
+        """The caller's conversations of both engines by last activity; `limit` 1 to 50, `filter_` all or unread."""
+        return await self._database.call(
+            "public.list_conversations", caller, p_cursor=cursor, p_limit=limit, p_filter=filter_
+        )
+
+    async def list_offers(self, caller: Caller, help_request_id: UUID, *, cursor: str | None, limit: int) -> Answer:
+        """The offers on one of the caller's own requests, of both engines; `limit` 1 to 50."""
+        return await self._database.call(
+            "public.list_offers", caller, p_help_request_id=help_request_id, p_cursor=cursor, p_limit=limit
+        )
+
+    async def mark_read(self, caller: Caller, conversation_id: UUID, seq: int) -> Answer:
+        """Marks a conversation as read up to `seq`; never backwards, never past its end."""
+        return await self._database.call("public.mark_read", caller, p_conversation_id=conversation_id, p_seq=seq)
+
+    async def decline_offer(self, caller: Caller, conversation_id: UUID, reason: str | None) -> Answer:
+        """Declines an offer on the caller's request; `reason`, to 500 characters, is read by the helper."""
+        return await self._database.call(
+            "public.decline_offer", caller, p_conversation_id=conversation_id, p_reason=reason
+        )
+
+    async def accept_offer(self, caller: Caller, conversation_id: UUID) -> Answer:
+        """Accepts an offer on the caller's request, in place of another helper where there was one."""
+        return await self._database.call("public.accept_offer", caller, p_conversation_id=conversation_id)
+
+    async def step_back(self, caller: Caller, conversation_id: UUID) -> Answer:
+        """The accepted helper gives the request back."""
+        return await self._database.call("public.step_back", caller, p_conversation_id=conversation_id)
+
+    async def release_helper(self, caller: Caller, conversation_id: UUID) -> Answer:
+        """The owner releases the accepted helper."""
+        return await self._database.call("public.release_helper", caller, p_conversation_id=conversation_id)
+
+    async def close_conversation(self, caller: Caller, conversation_id: UUID) -> Answer:
+        """Closes one of the caller's active conversations."""
+        return await self._database.call("public.close_conversation", caller, p_conversation_id=conversation_id)
+
+    async def reopen_conversation(self, caller: Caller, conversation_id: UUID) -> Answer:
+        """Reopens a conversation that the caller declined or closed."""
+        return await self._database.call("public.reopen_conversation", caller, p_conversation_id=conversation_id)
