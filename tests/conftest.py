@@ -1,4 +1,4 @@
-"""Fixtures of every test. Tests in database/ and engines/ run on both PostgreSQL versions, the others on the embedded one."""
+"""Fixtures of every test. Those in database/ and engines/ run on PostgreSQL 15 and 18, the others on the embedded."""
 
 import os
 import shutil

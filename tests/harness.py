@@ -79,7 +79,7 @@ class Care:
         await connection.execute("set timezone = 'UTC'")
         return connection
 
-    async def town(self, **settings: Any) -> "Town":
+    async def town(self, **settings: object) -> "Town":
         """A new community of its own; `limits` raises the limits of contract.md."""
         number = next(_numbers)
         # Two communities in every database: nobody may live on there being only one.

@@ -101,7 +101,7 @@ class Database:
         self._statements: dict[tuple[str, tuple[str, ...]], str] = {}
 
     async def call(self, function: str, caller: Caller = NOBODY, /, **arguments: object) -> Answer:
-        """Calls `schema.function(name => value, …)`, which answers jsonb, as `caller`. Retries and errors as `value`."""
+        """Calls `schema.function(name => value, …)`, which answers jsonb. Retries and errors as `value`."""
         row = await self._row(function, caller, arguments)
         return Answer(row[0], _headers(row[1]))
 
@@ -146,7 +146,7 @@ class Database:
             # The function stands in the target list: in FROM or WHERE it can run before set_config. No table is named
             # here, it would be planned with the login role's rights.
             known = self._statements[(function, names)] = (
-                "with request as materialized (select set_config('request.jwt.claims', $1, true), "
+                "with request as materialized (select set_config('request.jwt.claims', $1, true), "  # noqa: S608  values are bound
                 "set_config('request.headers', $2, true)) "
                 f"select {function}({arguments}), current_setting('response.headers', true) from request"
             )

@@ -1,4 +1,4 @@
-"""Makes the connection pool of a process. Connections run as care_app, hold no state between calls and are never reset."""
+"""Makes the connection pool of a process. Connections run as care_app, hold no state and are never reset."""
 
 import asyncpg
 

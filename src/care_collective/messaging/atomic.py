@@ -6,7 +6,7 @@ from care_collective.db.call import Answer, Caller, Database
 
 
 async def start(database: Database, caller: Caller, help_request_id: UUID, initial_message: str) -> Answer:
-    """Offers help. The answer is the function's own; its header Conversation-Version names V1 after an orphan's completion."""
+    """Offers help. The answer is the function's own; after an orphan's completion a header names its engine."""
     return await database.call(
         "public.create_conversation_atomic",
         caller,
