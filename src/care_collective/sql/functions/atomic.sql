@@ -10,10 +10,11 @@ set lock_timeout = '2s'
 language plpgsql
 as $$
 declare
-  v_caller uuid := care.caller();
+  v_caller uuid;
   v_offer care.offer;
   v_id uuid;
 begin
+  v_caller := care.caller();
   if p_helper_id is distinct from v_caller then
     return care.refusal('permission_denied', 'identity');
   end if;

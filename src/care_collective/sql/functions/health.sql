@@ -16,7 +16,8 @@ begin
                           order by m.version)
                      from care.schema_migrations m),
     'functions', (select jsonb_object_agg(f.room, f.checksum) from care.schema_functions f),
-    'release', (select max(f.release) from care.schema_functions f),
+    -- The last writer is the newest release: an older one does not write (db/migrate.py).
+    'release', (select f.release from care.schema_functions f order by f.applied_at desc, f.room limit 1),
     'server_version', current_setting('server_version_num')::integer,
     'outbox_lag_seconds', (select coalesce(extract(epoch from v_now - min(o.created_at)), 0)
                              from care.outbox o where o.published_at is null));

@@ -16,7 +16,9 @@ begin
              'other', jsonb_build_object('user_id', p.user_id, 'display_name', p.display_name, 'town', p.town,
                'deleted', p.deleted_at is not null),
              'status', care.shown_status(t.status, care.is_blocked(t.community_id, t.requester_id, t.helper_id)),
-             'may_reopen', coalesce(t.status_by = p_user_id, false) and t.status in ('declined', 'closed'),
+             -- As reopen_conversation judges: under a block it looks as if the other one had closed it.
+             'may_reopen', coalesce(t.status_by = p_user_id, false) and t.status in ('declined', 'closed')
+               and not care.is_blocked(t.community_id, t.requester_id, t.helper_id),
              'decline_reason', t.decline_reason,
              'last_message', care.message_json(l),
              'last_seq', t.last_seq,
@@ -147,8 +149,9 @@ set search_path = pg_catalog, pg_temp
 language plpgsql
 as $$
 declare
-  v_me care.admission := care.identify(care.caller(), 'read');
+  v_me care.admission;
 begin
+  v_me := care.identify(care.caller(), 'read');
   if v_me.refusal is not null then
     return v_me.refusal;
   end if;
@@ -172,9 +175,10 @@ set search_path = pg_catalog, pg_temp
 language plpgsql
 as $$
 declare
-  v_me care.admission := care.identify(care.caller(), 'read');
+  v_me care.admission;
   v_owner uuid;
 begin
+  v_me := care.identify(care.caller(), 'read');
   if v_me.refusal is not null then
     return v_me.refusal;
   end if;

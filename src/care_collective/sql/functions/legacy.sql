@@ -10,12 +10,14 @@ set lock_timeout = '2s'
 language plpgsql
 as $$
 declare
-  v_offer care.offer := care.admit_offer(care.caller(), p_help_request_id, p_initial_message);
-  v_id uuid := v_offer.orphan_id;
+  v_offer care.offer;
+  v_id uuid;
 begin
+  v_offer := care.admit_offer(care.caller(), p_help_request_id, p_initial_message);
   if v_offer.answer is not null then
     return v_offer.answer;
   end if;
+  v_id := v_offer.orphan_id;
   if v_id is null then
     insert into public.conversations (community_id, help_request_id, created_by)
     values (v_offer.community_id, p_help_request_id, v_offer.user_id)
@@ -59,8 +61,9 @@ set lock_timeout = '2s'
 language plpgsql
 as $$
 declare
-  v_me care.admission := care.admit(care.caller(), 'offer');
+  v_me care.admission;
 begin
+  v_me := care.admit(care.caller(), 'offer');
   if v_me.refusal is not null then
     return v_me.refusal;
   end if;
@@ -115,11 +118,14 @@ set lock_timeout = '2s'
 language plpgsql
 as $$
 declare
-  v_me care.admission := care.admit(care.caller(), 'offer');
-  v_content text := care.trim_text(p_content);
-  v_refusal jsonb := coalesce(v_me.refusal, care.check_text('initial_message', v_content, 10, 1000));
+  v_me care.admission;
+  v_content text;
+  v_refusal jsonb;
   v_request record;
 begin
+  v_me := care.admit(care.caller(), 'offer');
+  v_content := care.trim_text(p_content);
+  v_refusal := coalesce(v_me.refusal, care.check_text('initial_message', v_content, 10, 1000));
   if v_refusal is not null then
     return v_refusal;
   end if;
@@ -139,7 +145,7 @@ begin
     return care.refusal('permission_denied', 'not_participant');
   end if;
   if not care.is_orphan(v_me.community_id, jsonb_build_object('conversation_id', p_conversation_id)) then
-    return care.legacy_answer(p_conversation_id);
+    return care.legacy_written(v_me.community_id, v_me.user_id, p_conversation_id, v_content);
   end if;
   if v_request.status not in ('open', 'in_progress') then
     return care.refusal('help_request_unavailable');
@@ -158,6 +164,32 @@ end
 $$;
 comment on function public.legacy_write_first_message(uuid, uuid, text) is
   'V1, last of three steps: the first message, both inboxes and the event, only where there is no message yet.';
+
+create or replace function care.legacy_written(
+  p_community_id uuid, p_user_id uuid, p_conversation_id uuid, p_content text)
+returns jsonb
+stable
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+begin
+  -- A retry finds its own words there. Other words were not written, and success would lose them silently.
+  return (
+    select case when m.content = p_content then care.legacy_answer(t.id)
+                else care.conversation_exists(t.id,
+                  care.shown_status(t.status, care.is_blocked(t.community_id, t.requester_id, t.helper_id))) end
+      from care.threads t
+      join public.messages m
+        on m.community_id = t.community_id
+       and m.conversation_id = t.id
+       and m.seq = 0
+     where t.community_id = p_community_id
+       and t.id = p_conversation_id
+       and t.helper_id = p_user_id);
+end
+$$;
+comment on function care.legacy_written(uuid, uuid, uuid, text) is
+  'The answer of step three where message 0 is written already: success to its retry, conversation_exists to other words.';
 
 create or replace function care.legacy_first_message(
   p_community_id uuid, p_help_request_id uuid, p_conversation_id uuid, p_helper_id uuid, p_requester_id uuid,

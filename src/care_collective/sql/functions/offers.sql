@@ -51,17 +51,23 @@ set lock_timeout = '2s'
 language plpgsql
 as $$
 declare
-  v_caller uuid := care.caller();
+  v_caller uuid;
   v_me care.admission;
+  v_key care.recollection;
   v_thread care.thread;
   v_request public.help_requests;
   v_replaced uuid;
 begin
+  v_caller := care.caller();
   -- Read without a lock only to know whose profiles to lock: the two people of a conversation never change.
   v_thread := care.find_thread(care.community(), v_caller, p_conversation_id);
   v_me := care.admit(v_caller, 'write', array_remove(array[v_thread.helper_id], null));
   if v_me.refusal is not null then
     return v_me.refusal;
+  end if;
+  v_key := care.recall(v_me.community_id, v_me.user_id, 'accept', jsonb_build_array(p_conversation_id));
+  if v_key.answer is not null then
+    return care.replay(v_key.answer);
   end if;
   if v_thread.id is null then
     return care.refusal('permission_denied', 'not_participant');
@@ -71,8 +77,9 @@ begin
   end if;
   v_request := care.lock_request_of(v_me.community_id, v_thread);
   v_thread := care.lock_thread(v_me.community_id, v_me.user_id, p_conversation_id);
+  -- Whom a suspension or a ban would take the request from cannot be given it (product.md, life of a request).
   if v_thread.shown_status <> 'active' or v_request.status not in ('open', 'in_progress')
-     or (care.allow(v_me.community_id, v_thread.helper_id, 'offer')).refusal is not null then
+     or (care.allow(v_me.community_id, v_thread.helper_id, 'write')).refusal is not null then
     return care.refusal('conflict', 'state',
       jsonb_build_object('status', v_thread.shown_status, 'help_request_status', v_request.status));
   end if;
@@ -91,8 +98,9 @@ begin
       perform care.announce(v_me.community_id, v_me.user_id, 'offer.replaced', v_request.id, v_replaced);
     end if;
   end if;
-  return jsonb_build_object('success', true, 'help_request_id', v_request.id, 'help_request_status', 'in_progress',
-    'helper_id', v_thread.helper_id);
+  return care.remember(v_me.community_id, v_me.user_id, v_key.key, v_key.fingerprint, jsonb_build_object(
+    'success', true, 'help_request_id', v_request.id, 'help_request_status', 'in_progress',
+    'helper_id', v_thread.helper_id));
 exception when others then
   if care.is_transient(sqlstate) then
     raise;
@@ -112,16 +120,25 @@ set lock_timeout = '2s'
 language plpgsql
 as $$
 declare
-  v_me care.admission := care.admit(care.caller(), 'write');
-  v_reason text := care.trim_text(p_reason);
+  v_me care.admission;
+  v_key care.recollection;
+  v_reason text;
+  v_refusal jsonb;
   v_thread care.thread;
   v_request public.help_requests;
 begin
+  v_me := care.admit(care.caller(), 'write');
   if v_me.refusal is not null then
     return v_me.refusal;
   end if;
-  if care.check_text('reason', v_reason, 0, 500) is not null then
-    return care.check_text('reason', v_reason, 0, 500);
+  v_reason := care.text_or_null(p_reason);
+  v_key := care.recall(v_me.community_id, v_me.user_id, 'decline', jsonb_build_array(p_conversation_id, v_reason));
+  if v_key.answer is not null then
+    return care.replay(v_key.answer);
+  end if;
+  v_refusal := care.check_text('reason', v_reason, 0, 500);
+  if v_refusal is not null then
+    return v_refusal;
   end if;
   v_thread := care.find_thread(v_me.community_id, v_me.user_id, p_conversation_id);
   if v_thread.id is null then
@@ -136,14 +153,14 @@ begin
     return care.refusal('conflict', 'state', jsonb_build_object('status', v_thread.shown_status));
   end if;
 
-  perform care.set_thread_status(v_me.community_id, v_thread, 'declined', v_me.user_id,
-    case when care.is_blank(v_reason) then null else v_reason end);
+  perform care.set_thread_status(v_me.community_id, v_thread, 'declined', v_me.user_id, v_reason);
   -- Declining the helper who was accepted before takes the request back from them.
   if v_request.status = 'in_progress' and v_request.helper_id = v_thread.helper_id then
     perform care.assign_helper(v_me.community_id, v_request.id, null);
   end if;
   perform care.announce(v_me.community_id, v_me.user_id, 'offer.declined', v_request.id, v_thread.id);
-  return jsonb_build_object('success', true, 'status', 'declined');
+  return care.remember(v_me.community_id, v_me.user_id, v_key.key, v_key.fingerprint,
+    jsonb_build_object('success', true, 'status', 'declined'));
 exception when others then
   if care.is_transient(sqlstate) then
     raise;
@@ -162,11 +179,16 @@ language plpgsql
 as $$
 declare
   v_me care.admission := care.admit(care.caller(), 'write');
+  v_key care.recollection;
   v_thread care.thread;
   v_request public.help_requests;
 begin
   if v_me.refusal is not null then
     return v_me.refusal;
+  end if;
+  v_key := care.recall(v_me.community_id, v_me.user_id, p_topic, jsonb_build_array(p_conversation_id));
+  if v_key.answer is not null then
+    return care.replay(v_key.answer);
   end if;
   v_thread := care.find_thread(v_me.community_id, v_me.user_id, p_conversation_id);
   if v_thread.id is null then
@@ -181,7 +203,8 @@ begin
   end if;
   perform care.assign_helper(v_me.community_id, v_request.id, null);
   perform care.announce(v_me.community_id, v_me.user_id, p_topic, v_request.id, v_thread.id);
-  return jsonb_build_object('success', true, 'help_request_id', v_request.id, 'help_request_status', 'open');
+  return care.remember(v_me.community_id, v_me.user_id, v_key.key, v_key.fingerprint,
+    jsonb_build_object('success', true, 'help_request_id', v_request.id, 'help_request_status', 'open'));
 end
 $$;
 comment on function care.take_back(uuid, boolean, text) is 'Reopens a request in progress: by its helper, or by its owner.';

@@ -104,17 +104,21 @@ set lock_timeout = '2s'
 language plpgsql
 as $$
 declare
-  v_me care.admission := care.admit(care.caller(), 'offer');
-  v_title text := care.trim_text(p_title);
-  v_description text := care.text_or_null(p_description);
-  v_exchange_offer text := care.text_or_null(p_exchange_offer);
+  v_me care.admission;
+  v_title text;
+  v_description text;
+  v_exchange_offer text;
   v_key care.recollection;
   v_refusal jsonb;
   v_id uuid;
 begin
+  v_me := care.admit(care.caller(), 'offer');
   if v_me.refusal is not null then
     return v_me.refusal;
   end if;
+  v_title := care.trim_text(p_title);
+  v_description := care.text_or_null(p_description);
+  v_exchange_offer := care.text_or_null(p_exchange_offer);
   v_key := care.recall(v_me.community_id, v_me.user_id, 'ask',
     jsonb_build_array(v_title, p_category, v_description, p_urgency, v_exchange_offer));
   if v_key.answer is not null then
@@ -151,16 +155,28 @@ set lock_timeout = '2s'
 language plpgsql
 as $$
 declare
-  v_me care.admission := care.admit(care.caller(), 'offer');
-  v_now timestamptz := clock_timestamp();
-  v_title text := care.trim_text(p_title);
-  v_description text := care.text_or_null(p_description);
-  v_exchange_offer text := care.text_or_null(p_exchange_offer);
+  v_me care.admission;
+  v_now timestamptz;
+  v_title text;
+  v_description text;
+  v_exchange_offer text;
+  v_key care.recollection;
   v_refusal jsonb;
   v_request record;
 begin
-  v_refusal := coalesce(v_me.refusal,
-    care.check_request(v_title, v_description, p_category, p_urgency, v_exchange_offer));
+  v_me := care.admit(care.caller(), 'offer');
+  if v_me.refusal is not null then
+    return v_me.refusal;
+  end if;
+  v_title := care.trim_text(p_title);
+  v_description := care.text_or_null(p_description);
+  v_exchange_offer := care.text_or_null(p_exchange_offer);
+  v_key := care.recall(v_me.community_id, v_me.user_id, 'rewrite',
+    jsonb_build_array(p_help_request_id, v_title, p_category, v_description, p_urgency, v_exchange_offer));
+  if v_key.answer is not null then
+    return care.replay(v_key.answer);
+  end if;
+  v_refusal := care.check_request(v_title, v_description, p_category, p_urgency, v_exchange_offer);
   if v_refusal is not null then
     return v_refusal;
   end if;
@@ -171,6 +187,7 @@ begin
   if v_request.status not in ('open', 'in_progress') then
     return care.refusal('conflict', 'state', jsonb_build_object('status', v_request.status));
   end if;
+  v_now := clock_timestamp();
   update public.help_requests r
      set title = v_title,
          description = v_description,
@@ -180,7 +197,8 @@ begin
          updated_at = v_now
    where r.community_id = v_me.community_id
      and r.id = p_help_request_id;
-  return jsonb_build_object('success', true, 'help_request_id', p_help_request_id, 'status', v_request.status);
+  return care.remember(v_me.community_id, v_me.user_id, v_key.key, v_key.fingerprint,
+    jsonb_build_object('success', true, 'help_request_id', p_help_request_id, 'status', v_request.status));
 exception when others then
   if care.is_transient(sqlstate) then
     raise;
@@ -192,23 +210,25 @@ comment on function public.update_help_request(uuid, text, text, text, text, tex
   'Rewrites one of the caller''s requests while it takes offers. Limits as create_help_request.';
 
 create or replace function care.lock_own_request(
-  p_community_id uuid, p_user_id uuid, p_help_request_id uuid, out refusal jsonb, out status text, out helper_id uuid)
+  p_community_id uuid, p_user_id uuid, p_help_request_id uuid, out refusal jsonb, out status text)
 volatile
 set search_path = pg_catalog, pg_temp
 language plpgsql
 as $$
 declare
-  v_owner uuid;
+  v_request public.help_requests;
 begin
-  select r.user_id, r.status, r.helper_id
-    into v_owner, status, helper_id
+  select r.*
+    into v_request
     from public.help_requests r
    where r.community_id = p_community_id
      and r.id = p_help_request_id
      for no key update;
+  status := v_request.status;
+  -- Whether it exists is judged as get_help_request judges it: a difference would tell of a block.
   refusal := case
-    when v_owner is null or care.is_blocked(p_community_id, p_user_id, v_owner) then care.refusal('not_found')
-    when v_owner <> p_user_id then care.refusal('permission_denied', 'role')
+    when v_request.id is null or not care.may_see(v_request, p_user_id) then care.refusal('not_found')
+    when v_request.user_id <> p_user_id then care.refusal('permission_denied', 'role')
   end;
 end
 $$;
@@ -221,13 +241,24 @@ set search_path = pg_catalog, pg_temp
 language plpgsql
 as $$
 declare
-  v_me care.admission := care.admit(care.caller(), 'write');
+  -- To open a request again is to ask.
+  v_me care.admission := care.admit(care.caller(), case p_action when 'reopen' then 'offer' else 'write' end);
   v_now timestamptz := clock_timestamp();
   v_reason text := care.text_or_null(p_reason);
-  v_refusal jsonb := coalesce(v_me.refusal, care.check_text('reason', v_reason, 0, 500));
+  v_key care.recollection;
+  v_refusal jsonb;
   v_request record;
   v_status text;
 begin
+  if v_me.refusal is not null then
+    return v_me.refusal;
+  end if;
+  v_key := care.recall(v_me.community_id, v_me.user_id, 'request.' || p_action,
+    jsonb_build_array(p_help_request_id, v_reason));
+  if v_key.answer is not null then
+    return care.replay(v_key.answer);
+  end if;
+  v_refusal := care.check_text('reason', v_reason, 0, 500);
   if v_refusal is not null then
     return v_refusal;
   end if;
@@ -251,7 +282,8 @@ begin
      and r.id = p_help_request_id;
   perform care.announce(v_me.community_id, v_me.user_id,
     'request.' || case v_status when 'open' then 'reopened' else v_status end, p_help_request_id, null);
-  return jsonb_build_object('success', true, 'help_request_id', p_help_request_id, 'status', v_status);
+  return care.remember(v_me.community_id, v_me.user_id, v_key.key, v_key.fingerprint,
+    jsonb_build_object('success', true, 'help_request_id', p_help_request_id, 'status', v_status));
 end
 $$;
 comment on function care.move_request(uuid, text, text) is
@@ -322,9 +354,10 @@ set search_path = pg_catalog, pg_temp
 language plpgsql
 as $$
 declare
-  v_me care.admission := care.identify(care.caller(), 'browse');
+  v_me care.admission;
   v_request public.help_requests;
 begin
+  v_me := care.identify(care.caller(), 'browse');
   if v_me.refusal is not null then
     return v_me.refusal;
   end if;
@@ -377,16 +410,20 @@ set search_path = pg_catalog, pg_temp
 language plpgsql
 as $$
 declare
-  v_me care.admission := care.identify(care.caller(), case when p_mine then 'read' else 'browse' end);
-  v_from record := care.read_cursor(p_cursor);
-  v_search text := lower(care.trim_text(coalesce(p_search, '')));
-  v_statuses text[] := case p_status
-    when 'taking_offers' then array['open', 'in_progress']
-    when 'all' then array['open', 'in_progress', 'completed', 'cancelled', 'closed']
-    else array[p_status] end;
+  v_me care.admission;
+  v_from record;
+  v_search text;
+  v_statuses text[];
   v_rows public.help_requests[];
   v_last public.help_requests;
 begin
+  v_me := care.identify(care.caller(), case when p_mine then 'read' else 'browse' end);
+  v_from := care.read_cursor(p_cursor);
+  v_search := lower(care.trim_text(coalesce(p_search, '')));
+  v_statuses := case p_status
+    when 'taking_offers' then array['open', 'in_progress']
+    when 'all' then array['open', 'in_progress', 'completed', 'cancelled', 'closed']
+    else array[p_status] end;
   if coalesce(v_me.refusal, v_from.refusal) is not null then
     return coalesce(v_me.refusal, v_from.refusal);
   end if;

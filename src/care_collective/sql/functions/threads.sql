@@ -10,13 +10,14 @@ set lock_timeout = '2s'
 language plpgsql
 as $$
 declare
-  v_caller uuid := care.caller();
-  v_content text := care.trim_text(p_content);
+  v_caller uuid;
+  v_content text;
   v_me care.admission;
   v_key care.recollection;
   v_thread care.thread;
   v_refusal jsonb;
 begin
+  v_caller := care.caller();
   if p_sender_id is distinct from v_caller then
     return care.refusal('permission_denied', 'identity');
   end if;
@@ -24,6 +25,7 @@ begin
   if v_me.refusal is not null then
     return v_me.refusal;
   end if;
+  v_content := care.trim_text(p_content);
   v_key := care.recall(v_me.community_id, v_me.user_id, 'send', jsonb_build_array(p_conversation_id, v_content));
   if v_key.answer is not null then
     return care.replay(v_key.answer);
@@ -179,11 +181,12 @@ set search_path = pg_catalog, pg_temp
 language plpgsql
 as $$
 declare
-  v_caller uuid := care.caller();
+  v_caller uuid;
   v_me care.admission;
   v_thread care.thread;
   v_page record;
 begin
+  v_caller := care.caller();
   if p_user_id is distinct from v_caller then
     return care.refusal('permission_denied', 'identity');
   end if;
@@ -231,10 +234,11 @@ set search_path = pg_catalog, pg_temp
 language plpgsql
 as $$
 declare
-  v_me care.admission := care.identify(care.caller(), 'read');
+  v_me care.admission;
   v_thread care.thread;
   v_page record;
 begin
+  v_me := care.identify(care.caller(), 'read');
   if v_me.refusal is not null then
     return v_me.refusal;
   end if;
@@ -272,13 +276,19 @@ set lock_timeout = '2s'
 language plpgsql
 as $$
 declare
-  v_me care.admission := care.admit(care.caller(), 'read');
+  v_me care.admission;
+  v_key care.recollection;
   v_thread care.thread;
   v_seq integer;
   v_unread integer;
 begin
+  v_me := care.admit(care.caller(), 'read');
   if v_me.refusal is not null then
     return v_me.refusal;
+  end if;
+  v_key := care.recall(v_me.community_id, v_me.user_id, 'mark', jsonb_build_array(p_conversation_id, p_seq));
+  if v_key.answer is not null then
+    return care.replay(v_key.answer);
   end if;
   if p_seq is null or p_seq < 0 then
     return care.invalid('seq', 'Name the last message you have read by its number.');
@@ -304,7 +314,8 @@ begin
    where m.community_id = v_me.community_id
      and m.conversation_id = v_thread.id
      and m.user_id = v_me.user_id;
-  return jsonb_build_object('success', true, 'last_read_seq', v_seq, 'unread', v_unread);
+  return care.remember(v_me.community_id, v_me.user_id, v_key.key, v_key.fingerprint,
+    jsonb_build_object('success', true, 'last_read_seq', v_seq, 'unread', v_unread));
 exception when others then
   if care.is_transient(sqlstate) then
     raise;
@@ -395,11 +406,17 @@ set lock_timeout = '2s'
 language plpgsql
 as $$
 declare
-  v_me care.admission := care.admit(care.caller(), 'write');
+  v_me care.admission;
+  v_key care.recollection;
   v_thread care.thread;
 begin
+  v_me := care.admit(care.caller(), 'write');
   if v_me.refusal is not null then
     return v_me.refusal;
+  end if;
+  v_key := care.recall(v_me.community_id, v_me.user_id, 'close', jsonb_build_array(p_conversation_id));
+  if v_key.answer is not null then
+    return care.replay(v_key.answer);
   end if;
   v_thread := care.lock_thread(v_me.community_id, v_me.user_id, p_conversation_id);
   if v_thread.id is null then
@@ -410,7 +427,8 @@ begin
   end if;
   perform care.set_thread_status(v_me.community_id, v_thread, 'closed', v_me.user_id);
   perform care.announce(v_me.community_id, v_me.user_id, 'conversation.closed', v_thread.help_request_id, v_thread.id);
-  return jsonb_build_object('success', true, 'status', 'closed');
+  return care.remember(v_me.community_id, v_me.user_id, v_key.key, v_key.fingerprint,
+    jsonb_build_object('success', true, 'status', 'closed'));
 exception when others then
   if care.is_transient(sqlstate) then
     raise;
@@ -429,11 +447,17 @@ set lock_timeout = '2s'
 language plpgsql
 as $$
 declare
-  v_me care.admission := care.admit(care.caller(), 'write');
+  v_me care.admission;
+  v_key care.recollection;
   v_thread care.thread;
 begin
+  v_me := care.admit(care.caller(), 'write');
   if v_me.refusal is not null then
     return v_me.refusal;
+  end if;
+  v_key := care.recall(v_me.community_id, v_me.user_id, 'reopen', jsonb_build_array(p_conversation_id));
+  if v_key.answer is not null then
+    return care.replay(v_key.answer);
   end if;
   v_thread := care.lock_thread(v_me.community_id, v_me.user_id, p_conversation_id);
   if v_thread.id is null then
@@ -449,7 +473,8 @@ begin
   end if;
   perform care.set_thread_status(v_me.community_id, v_thread, 'active', v_me.user_id);
   perform care.announce(v_me.community_id, v_me.user_id, 'conversation.reopened', v_thread.help_request_id, v_thread.id);
-  return jsonb_build_object('success', true, 'status', 'active');
+  return care.remember(v_me.community_id, v_me.user_id, v_key.key, v_key.fingerprint,
+    jsonb_build_object('success', true, 'status', 'active'));
 exception when others then
   if care.is_transient(sqlstate) then
     raise;
