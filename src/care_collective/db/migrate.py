@@ -111,9 +111,18 @@ async def plan(connection: asyncpg.Connection) -> Plan:
                 "Restore the release's own text of it; a change is a further migration."
             )
     pending = tuple(m for m in migrations() if m.version not in applied)
+    if not pending and await _is_ahead(connection, applied):
+        return Plan((), ())
     written = dict(await connection.fetch("select room, checksum from care.schema_functions"))
     stale = tuple(room for room, text in rooms().items() if written.get(room) != _checksum(text))
     return Plan(pending, stale)
+
+
+async def _is_ahead(connection: asyncpg.Connection, applied: dict[int, str]) -> bool:
+    """Whether a newer release has been here: an older one must not write its functions over the newer ones."""
+    releases = await connection.fetch("select distinct release from care.schema_functions")
+    newest = max((_numbers(row["release"]) for row in releases), default=())
+    return newest > _numbers(__version__) or not applied.keys() <= {m.version for m in migrations()}
 
 
 async def _refuse_strangers(connection: asyncpg.Connection) -> None:
@@ -141,9 +150,10 @@ async def migrate(connection: asyncpg.Connection) -> Plan:
     migrator waits. Errors: SettingsError in words; a failed migration leaves nothing of itself behind.
     """
     await _check_server(connection)
-    await connection.execute("set lock_timeout = '10s'; set statement_timeout = '10min'")
+    # Before the time-outs, which would end the wait for another migrator too.
     await connection.execute("select pg_advisory_lock($1)", _LOCK, timeout=600)
     try:
+        await connection.execute("set lock_timeout = '10s'; set statement_timeout = '10min'")
         todo = await plan(connection)
         if todo.empty:
             return todo
