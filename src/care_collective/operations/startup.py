@@ -1,0 +1,266 @@
+"""Opens the database of a deployment: the embedded one or a server's, brought up to this release or refused in words.
+
+The web process gets a pool that can call functions and read no table; commands get the owner's rights.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+import msgspec
+
+from care_collective import __version__
+from care_collective.db.call import Database
+from care_collective.db.embedded import Server, running
+from care_collective.db.embedded.attach import held, running_server
+from care_collective.db.migrate import Plan, migrate, migrations, mismatch, plan
+from care_collective.db.pool import make_pool
+from care_collective.db.rights import open_table
+from care_collective.errors import SettingsError
+from care_collective.operations.connect import connect, in_words
+from care_collective.settings import Settings, keep_secrets
+
+_DATABASE: Final = "care"
+_ATTACH_SECONDS: Final = 20.0  # a server that another process starts or stops at this moment
+_CLOSE_SECONDS: Final = 5.0
+_COMMAND_SECONDS: Final = 600  # an operator's statement may read the whole database
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What a web process works with. `settings` hold the kept secrets; `owner_url` is for what the pool may not do."""
+
+    settings: Settings
+    database: Database
+    owner_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """Where a database is. `ours` says that we started its server and nobody else uses it."""
+
+    app_url: str
+    owner_url: str
+    owner_setting: str
+    become: str | None
+    embedded: bool
+    ours: bool
+
+
+class _Ledger(msgspec.Struct, frozen=True):
+    version: int
+    checksum: str
+    incompatible: bool
+
+
+class _Health(msgspec.Struct, frozen=True):
+    migrations: tuple[_Ledger, ...] | None = None
+    functions: dict[str, str] | None = None
+    release: str | None = None
+
+
+def silent(_: str) -> None:
+    """Tells nobody."""
+
+
+def embedded_folder(settings: Settings) -> Path:
+    """The state folder of the embedded server."""
+    return settings.data_dir / "postgres"
+
+
+@asynccontextmanager
+async def opened(settings: Settings, *, tell: Tell = silent) -> AsyncIterator[Deployment]:
+    """The deployment that the settings describe, ready to serve, for as long as the block runs.
+
+    An embedded database is started, made and migrated; an empty one of a server is migrated, any other must be this
+    release's. Without DATABASE_OWNER_URL the pool becomes care_app. `tell` hears what takes a moment.
+    Errors: SettingsError in words for all that forbids a start, among them a pool that could read tables.
+    """
+    async with _located(settings, attach=False, tell=tell) as where:
+        await _make_ready(where, make_empty=True, tell=tell)
+        kept = keep_secrets(settings, settings.data_dir)
+        if where.owner_url != where.app_url:
+            await (await connect(where.app_url, "DATABASE_URL")).close()  # refuses in better words than a pool
+        # A direct URL says that the other one leads to a pooler, whose server connections are shared.
+        cache = 0 if settings.database_direct_url is not None else 100
+        pool = await make_pool(where.app_url, become=where.become, statement_cache=cache)
+        try:
+            await _check_rights(pool)
+            yield Deployment(kept, Database(pool), where.owner_url)
+        finally:
+            await _close(pool)
+
+
+@asynccontextmanager
+async def as_owner(settings: Settings, *, tell: Tell = silent) -> AsyncIterator[Database]:
+    """The deployment's database with the owner's rights, for an operator's command.
+
+    An embedded server that another process runs is used beside it; else it is started for the block, and migrated.
+    Errors: SettingsError in words; a server's database that is empty or another release's is refused.
+    """
+    async with _located(settings, attach=True, tell=tell) as where:
+        await _make_ready(where, make_empty=where.ours, tell=tell)
+        async with _owner_pool(where.owner_url) as database:
+            yield database
+
+
+@asynccontextmanager
+async def owner_of(deployment: Deployment) -> AsyncIterator[Database]:
+    """The owner's rights on a deployment that is open."""
+    async with _owner_pool(deployment.owner_url) as database:
+        yield database
+
+
+async def find_plan(settings: Settings, *, tell: Tell = silent) -> Plan:
+    """What `migrate` would do. Nothing is changed, but an embedded cluster is made where there is none."""
+    async with _located(settings, attach=True, tell=tell) as where:
+        connection = await connect(where.owner_url, where.owner_setting)
+        try:
+            with in_words(where.owner_setting):
+                return await plan(connection)
+        finally:
+            await connection.close()
+
+
+async def bring_up(settings: Settings, *, tell: Tell = silent) -> Plan:
+    """Migrates the database and answers what was done. Errors: SettingsError in words; nothing half done stays."""
+    async with _located(settings, attach=True, tell=tell) as where:
+        return await _migrate(where, tell)
+
+
+@asynccontextmanager
+async def _located(settings: Settings, *, attach: bool, tell: Tell) -> AsyncIterator[_Where]:
+    if settings.database_url is not None:
+        owner = settings.database_owner_url
+        setting = "DATABASE_URL" if owner is None else "DATABASE_OWNER_URL"
+        become = "care_app" if owner is None else None
+        url = settings.database_url
+        yield _Where(url, owner or url, setting, become, embedded=False, ours=False)
+        return
+    folder = embedded_folder(settings)
+    server = await _running_beside(folder) if attach else None
+    if server is not None:
+        yield _embedded(server.dsn(user="care_app", database=_DATABASE), server.dsn(database=_DATABASE), ours=False)
+        return
+    tell("Starting the embedded PostgreSQL")
+    async with running(folder) as own:
+        await _create_database(own.dsn())
+        yield _embedded(own.dsn(user="care_app", database=_DATABASE), own.dsn(database=_DATABASE), ours=True)
+
+
+def _embedded(app_url: str, owner_url: str, *, ours: bool) -> _Where:
+    return _Where(app_url, owner_url, "the embedded database", None, embedded=True, ours=ours)
+
+
+async def _running_beside(folder: Path) -> Server | None:
+    deadline = time.monotonic() + _ATTACH_SECONDS
+    while (server := running_server(folder)) is None and held(folder):
+        if time.monotonic() > deadline:
+            raise SettingsError(f"The database in {folder} is being started or stopped by another process. Try again.")
+        await asyncio.sleep(0.05)
+    return server
+
+
+async def _create_database(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        if not await connection.fetchval("select exists (select 1 from pg_database where datname = $1)", _DATABASE):
+            await connection.execute(f"create database {_DATABASE}")
+    finally:
+        await connection.close()
+
+
+async def _make_ready(where: _Where, *, make_empty: bool, tell: Tell) -> None:
+    connection = await connect(where.owner_url, where.owner_setting)
+    try:
+        with in_words(where.owner_setting):
+            state = await _state(connection)
+    finally:
+        await connection.close()
+    if state.empty and not make_empty:
+        raise SettingsError("The database is empty. Run `care-collective migrate` first.")
+    if state.empty or (state.behind and where.ours):
+        await _migrate(where, tell)
+    elif state.mismatch is not None:
+        raise SettingsError(state.mismatch)
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What a database is to this release: empty, behind it or ahead of it, and why it must not be served."""
+
+    empty: bool
+    behind: bool
+    ahead: str | None
+    mismatch: str | None
+
+
+async def _state(connection: asyncpg.Connection) -> _State:
+    todo = await plan(connection)  # refuses strangers, and migrations with another text
+    if todo.migrations == migrations():
+        return _State(empty=True, behind=True, ahead=None, mismatch=None)
+    health = msgspec.json.decode(await connection.fetchval("select care.health()"), type=_Health)
+    applied = {m.version: (m.checksum, m.incompatible) for m in health.migrations or ()}
+    newer = health.release is not None and _numbers(health.release) > _numbers(__version__)
+    unknown = applied.keys() - {m.version for m in migrations()}
+    return _State(
+        empty=False,
+        behind=not todo.empty and not newer and not unknown,
+        ahead=health.release if newer or unknown else None,
+        mismatch=mismatch(applied, health.functions or {}, health.release),
+    )
+
+
+def _numbers(release: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", release))
+
+
+async def _migrate(where: _Where, tell: Tell) -> Plan:
+    connection = await connect(where.owner_url, where.owner_setting)
+    try:
+        with in_words(where.owner_setting):
+            state = await _state(connection)
+            if state.ahead is not None:
+                raise SettingsError(
+                    f"The database was brought up by release {state.ahead}, which is newer than this one "
+                    f"({__version__}). Nothing was changed. Upgrade the software."
+                )
+            tell("Bringing the database up to this release")
+            return await migrate(connection)
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def _owner_pool(url: str) -> AsyncIterator[Database]:
+    pool = await make_pool(url, become="care_owner", size=1, statement_seconds=_COMMAND_SECONDS)
+    try:
+        yield Database(pool)
+    finally:
+        await _close(pool)
+
+
+async def _close(pool: asyncpg.Pool) -> None:
+    try:
+        await asyncio.wait_for(pool.close(), _CLOSE_SECONDS)
+    except TimeoutError:
+        pool.terminate()
+
+
+async def _check_rights(pool: asyncpg.Pool) -> None:
+    async with pool.acquire() as connection:
+        found = await open_table(connection)
+    if found is not None:
+        role, table = found
+        raise SettingsError(
+            f"DATABASE_URL: its user {role} may read or write the table {table}, which the web process must not. "
+            "Let it be care_app there, and keep the owner for DATABASE_OWNER_URL."
+        )
