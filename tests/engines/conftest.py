@@ -1,6 +1,9 @@
 """Fixtures of the suite that both engines pass."""
 
+from collections.abc import Iterator
+
 import pytest
+import structlog
 
 from engines.stage import ENGINES, Engine
 
@@ -10,3 +13,15 @@ def engine(request: pytest.FixtureRequest) -> Engine:
     """Each of the two engines."""
     assert isinstance(request.param, Engine)
     return request.param
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """A line an attempt is too much for thousands of attempts; who wants the lines captures them."""
+    structlog.configure(processors=[_drop])
+    yield
+    structlog.reset_defaults()
+
+
+def _drop(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    raise structlog.DropEvent

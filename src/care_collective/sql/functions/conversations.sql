@@ -66,9 +66,9 @@ begin
   v_key := care.recall(v_me.community_id, v_me.user_id, 'offer', jsonb_build_array(p_help_request_id, v_offer.message));
   v_offer.key := v_key.key;
   v_offer.fingerprint := v_key.fingerprint;
-  if v_key.answer is not null and not care.is_orphan(v_me.community_id, v_key.answer) then
-    v_offer.answer := care.replay(v_key.answer);
-    perform care.tell_version(v_me.community_id, v_key.answer);
+  -- A key without success or refusal is that of a V1 opening on its way: its retry goes on where that stopped.
+  if v_key.answer ? 'success' then
+    v_offer.answer := care.replay_offer(v_me.community_id, v_key.answer);
     return v_offer;
   end if;
 
@@ -117,8 +117,8 @@ $$;
 comment on function care.admit_offer(uuid, uuid, text) is
   'The gate of opening a conversation, in the order of contract.md section 3: answer is set when there is nothing to open.';
 
-create or replace function care.tell_version(p_community_id uuid, p_answer jsonb)
-returns void
+create or replace function care.replay_offer(p_community_id uuid, p_answer jsonb)
+returns jsonb
 volatile
 set search_path = pg_catalog, pg_temp
 language plpgsql
@@ -137,9 +137,10 @@ begin
     perform set_config('response.headers',
       format('[{"Idempotency-Replayed": "true"}, {"Conversation-Version": "%s"}]', v_version), true);
   end if;
+  return p_answer;
 end
 $$;
-comment on function care.tell_version(uuid, jsonb) is 'Names the engine of a replayed opening in the response headers.';
+comment on function care.replay_offer(uuid, jsonb) is 'Gives the recalled answer of an opening, with its engine in the response headers.';
 
 create or replace function care.conversation_exists(p_conversation_id uuid, p_status text)
 returns jsonb
@@ -175,25 +176,6 @@ begin
 end
 $$;
 comment on function care.orphan_of(uuid, uuid, uuid) is 'The V1 conversation without a message that this helper''s retry completes, or null.';
-
-create or replace function care.is_orphan(p_community_id uuid, p_answer jsonb)
-returns boolean
-stable
-set search_path = pg_catalog, pg_temp
-language plpgsql
-as $$
-declare
-  v_id uuid := (p_answer ->> 'conversation_id')::uuid;
-begin
-  return exists (
-    select 1
-      from public.conversations c
-     where c.community_id = p_community_id
-       and c.id = v_id
-       and c.last_seq < 0);
-end
-$$;
-comment on function care.is_orphan(uuid, jsonb) is 'Whether a recalled answer is that of a V1 opening which stopped half way.';
 
 create or replace function care.enter_inboxes(
   p_community_id uuid, p_conversation_id uuid, p_version text, p_helper_id uuid, p_requester_id uuid)

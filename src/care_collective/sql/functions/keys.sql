@@ -79,10 +79,11 @@ declare
   v_now timestamptz := clock_timestamp();
 begin
   if p_key is not null then
-    -- A key that is there already is the unfinished V1 opening that this call has just completed.
+    -- A key that is there already is that of a V1 opening on its way, which has no answer yet.
     insert into care.idempotency_keys (community_id, user_id, key, fingerprint, answer, created_at)
     values (p_community_id, p_user_id, p_key, p_fingerprint, p_answer, v_now)
-    on conflict on constraint idempotency_keys_pkey do nothing;
+    on conflict on constraint idempotency_keys_pkey do update
+      set answer = excluded.answer;
   end if;
   return p_answer;
 end

@@ -24,8 +24,9 @@ begin
     returning id into v_id;
     perform care.count_use(v_offer.community_id, v_offer.user_id, 'conversations');
   end if;
+  -- The key is taken and has no answer yet: step three gives it one together with the message.
   perform care.remember(v_offer.community_id, v_offer.user_id, v_offer.key, v_offer.fingerprint,
-    care.legacy_answer(v_id));
+    jsonb_build_object('conversation_id', v_id));
   -- V1's fault was to look the recipient up again, where a policy hid them: here it is passed on.
   return jsonb_build_object('success', true, 'conversation_id', v_id, 'recipient_id', v_offer.requester_id);
 exception when others then
@@ -121,7 +122,9 @@ declare
   v_me care.admission;
   v_content text;
   v_refusal jsonb;
+  v_key care.recollection;
   v_request record;
+  v_thread record;
 begin
   v_me := care.admit(care.caller(), 'offer');
   v_content := care.trim_text(p_content);
@@ -144,17 +147,31 @@ begin
   if not care.legacy_is_own(v_me.community_id, v_me.user_id, p_conversation_id, p_recipient_id) then
     return care.refusal('permission_denied', 'not_participant');
   end if;
-  if not care.is_orphan(v_me.community_id, jsonb_build_object('conversation_id', p_conversation_id)) then
-    return care.legacy_written(v_me.community_id, v_me.user_id, p_conversation_id, v_content);
+  v_key := care.recall(v_me.community_id, v_me.user_id, 'offer', jsonb_build_array(v_request.id, v_content));
+  if v_key.answer ? 'success' then
+    return care.replay_offer(v_me.community_id, v_key.answer);
   end if;
-  if v_request.status not in ('open', 'in_progress') then
-    return care.refusal('help_request_unavailable');
+
+  -- Between the steps another call of the helper's may have written the message. One of them opened the conversation,
+  -- and without its key nobody can be told apart from a second tap.
+  select t.id, t.status
+    into v_thread
+    from care.threads t
+   where t.community_id = v_me.community_id
+     and t.id = p_conversation_id;
+  if found then
+    return care.conversation_exists(v_thread.id, care.shown_status(v_thread.status,
+      care.is_blocked(v_me.community_id, v_me.user_id, p_recipient_id)));
   end if;
   if care.is_blocked(v_me.community_id, v_me.user_id, p_recipient_id) then
     return care.refusal('not_found');
   end if;
+  if v_request.status not in ('open', 'in_progress') then
+    return care.refusal('help_request_unavailable');
+  end if;
 
-  return care.legacy_first_message(v_me.community_id, v_request.id, p_conversation_id, v_me.user_id, p_recipient_id, v_content);
+  return care.remember(v_me.community_id, v_me.user_id, v_key.key, v_key.fingerprint, care.legacy_first_message(
+    v_me.community_id, v_request.id, p_conversation_id, v_me.user_id, p_recipient_id, v_content));
 exception when others then
   if care.is_transient(sqlstate) then
     raise;
@@ -163,33 +180,7 @@ exception when others then
 end
 $$;
 comment on function public.legacy_write_first_message(uuid, uuid, text) is
-  'V1, last of three steps: the first message, both inboxes and the event, only where there is no message yet.';
-
-create or replace function care.legacy_written(
-  p_community_id uuid, p_user_id uuid, p_conversation_id uuid, p_content text)
-returns jsonb
-stable
-set search_path = pg_catalog, pg_temp
-language plpgsql
-as $$
-begin
-  -- A retry finds its own words there. Other words were not written, and success would lose them silently.
-  return (
-    select case when m.content = p_content then care.legacy_answer(t.id)
-                else care.conversation_exists(t.id,
-                  care.shown_status(t.status, care.is_blocked(t.community_id, t.requester_id, t.helper_id))) end
-      from care.threads t
-      join public.messages m
-        on m.community_id = t.community_id
-       and m.conversation_id = t.id
-       and m.seq = 0
-     where t.community_id = p_community_id
-       and t.id = p_conversation_id
-       and t.helper_id = p_user_id);
-end
-$$;
-comment on function care.legacy_written(uuid, uuid, uuid, text) is
-  'The answer of step three where message 0 is written already: success to its retry, conversation_exists to other words.';
+  'V1, last of three steps: the first message, both inboxes and the event. Success goes to the one call that wrote them, and to the retries of its key.';
 
 create or replace function care.legacy_first_message(
   p_community_id uuid, p_help_request_id uuid, p_conversation_id uuid, p_helper_id uuid, p_requester_id uuid,
