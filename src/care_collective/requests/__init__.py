@@ -1,0 +1,1 @@
+"""Help requests: ask, browse, change, end."""

@@ -1,0 +1,47 @@
+"""Features for the caller, and how this node is. Open to everybody; nothing here is anybody's."""
+
+from typing import Any
+
+from litestar import Request, Response, Router, get
+
+from care_collective.operations import health
+from care_collective.web import security
+from care_collective.web.api import replies, schemas
+
+AnyRequest = Request[Any, Any, Any]
+
+
+@get("/features", guards=[security.anyone], responses=schemas.answers(schemas.Features, *schemas.ALWAYS))
+async def features(request: AnyRequest) -> Response[bytes]:
+    """Which features are on for the caller; for nobody only what is on for all."""
+    return replies.made({"messaging_v2": await security.services(request).messaging.uses_v2(request.user)})
+
+
+async def _report(request: AnyRequest) -> dict[str, Any]:
+    services = security.services(request)
+    decision = services.decide()
+    flag = {"messaging_v2": str(decision.stage), "source": str(decision.source), "alarm": decision.alarm}
+    return await health.report(services.database, flag=flag)
+
+
+@get("/health")
+async def whole(request: AnyRequest) -> Response[bytes]:
+    """Version, database, migrations, outbox and the flag as this node sees it. 503 when members cannot be served."""
+    found = await _report(request)
+    return replies.made(found, status=503 if found["status"] == "unavailable" else 200)
+
+
+@get("/health/live")
+async def live() -> Response[bytes]:
+    """Whether this process answers at all."""
+    return replies.made({"status": "ok"})
+
+
+@get("/health/ready")
+async def ready(request: AnyRequest) -> Response[bytes]:
+    """Whether this process can serve members now."""
+    found = await _report(request)
+    return replies.made({"status": found["status"]}, status=200 if found["status"] == "ok" else 503)
+
+
+router = Router("/api", tags=["health"], route_handlers=[features, whole, live, ready])

@@ -1,0 +1,112 @@
+"""Help requests over HTTP: ask, browse, change, end."""
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, Router, get, post, put
+from litestar.params import FromPath, FromQuery, JSONBody
+
+from care_collective.db.call import Caller
+from care_collective.requests.service import Ask, Filters, Requests
+from care_collective.web import security
+from care_collective.web.api import replies, schemas
+from care_collective.web.body import convert, parse
+
+MemberRequest = Request[Caller, Any, Any]
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why, in up to 500 characters; may be left out."""
+
+    reason: str | None = None
+
+
+def _requests(request: MemberRequest) -> Requests:
+    return security.services(request).requests
+
+
+@post("/", responses=schemas.answers(schemas.HelpRequestMoved, *schemas.WRITES, status=201))
+async def create_request(request: MemberRequest, data: JSONBody[Ask]) -> Response[bytes]:
+    """Ask for help."""
+    return replies.passed_on(await _requests(request).create(request.user, data), status=201)
+
+
+@get("/", responses=schemas.answers(schemas.HelpRequestPage, *schemas.ALWAYS))
+async def list_requests(
+    request: MemberRequest,
+    cursor: FromQuery[str | None] = None,
+    limit: FromQuery[int] = 20,
+    status: FromQuery[str] = "taking_offers",
+    category: FromQuery[str | None] = None,
+    urgency: FromQuery[str | None] = None,
+    search: FromQuery[str | None] = None,
+    mine: FromQuery[bool] = False,
+) -> Response[bytes]:
+    """Requests of the community, newest first; by status, category, urgency and words, or only one's own."""
+    filters = Filters(
+        cursor=cursor, limit=limit, status=status, category=category, urgency=urgency, search=search, mine=mine
+    )
+    return replies.passed_on(await _requests(request).list(request.user, filters))
+
+
+@get("/{help_request_id:uuid}", responses=schemas.answers(schemas.HelpRequestAnswer, *schemas.ALWAYS))
+async def get_request(request: MemberRequest, help_request_id: FromPath[UUID]) -> Response[bytes]:
+    """One request."""
+    return replies.passed_on(await _requests(request).get(request.user, help_request_id))
+
+
+@put("/{help_request_id:uuid}", responses=schemas.answers(schemas.HelpRequestMoved, *schemas.WRITES))
+async def update_request(
+    request: MemberRequest, help_request_id: FromPath[UUID], data: JSONBody[Ask]
+) -> Response[bytes]:
+    """Rewrite one of one's own requests while it takes offers."""
+    return replies.passed_on(await _requests(request).update(request.user, help_request_id, data))
+
+
+@post(
+    "/{help_request_id:uuid}/cancel",
+    status_code=200,
+    responses=schemas.answers(schemas.HelpRequestMoved, *schemas.WRITES),
+)
+async def cancel_request(request: MemberRequest, help_request_id: FromPath[UUID]) -> Response[bytes]:
+    """Take a request back. A body with a reason may be sent, or none."""
+    content = await request.body()
+    reason = convert(parse(content), Reason).reason if content else None
+    return replies.passed_on(await _requests(request).cancel(request.user, help_request_id, reason))
+
+
+@post(
+    "/{help_request_id:uuid}/complete",
+    status_code=200,
+    responses=schemas.answers(schemas.HelpRequestMoved, *schemas.WRITES),
+)
+async def complete_request(request: MemberRequest, help_request_id: FromPath[UUID]) -> Response[bytes]:
+    """Mark a request as done."""
+    return replies.passed_on(await _requests(request).complete(request.user, help_request_id))
+
+
+@post(
+    "/{help_request_id:uuid}/reopen",
+    status_code=200,
+    responses=schemas.answers(schemas.HelpRequestMoved, *schemas.WRITES),
+)
+async def reopen_request(request: MemberRequest, help_request_id: FromPath[UUID]) -> Response[bytes]:
+    """Open a completed or cancelled request again."""
+    return replies.passed_on(await _requests(request).reopen(request.user, help_request_id))
+
+
+router = Router(
+    "/api/requests",
+    guards=[security.member],
+    tags=["requests"],
+    route_handlers=[
+        create_request,
+        list_requests,
+        get_request,
+        update_request,
+        cancel_request,
+        complete_request,
+        reopen_request,
+    ],
+)

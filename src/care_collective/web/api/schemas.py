@@ -1,0 +1,245 @@
+"""The shapes of the API's answers, for its description. Handlers pass the functions' JSON on as it comes."""
+
+from datetime import datetime
+from typing import Final, Literal
+from uuid import UUID
+
+import msgspec
+from litestar.openapi.datastructures import ResponseSpec
+
+from care_collective.errors import STATUS, Code
+
+
+class Error(msgspec.Struct, frozen=True):
+    """Every refusal and fault: words for a person, a code for a program, a reference to quote."""
+
+    error: str
+    code: Code
+    request_id: str
+    reason: str | None = None
+    fields: dict[str, str] | None = None
+    conversation_id: UUID | None = None
+    status: str | None = None
+    retry_after: int | None = None
+
+
+class Done(msgspec.Struct, frozen=True):
+    """A change that was made."""
+
+    success: Literal[True]
+    status: str | None = None
+
+
+class Person(msgspec.Struct, frozen=True):
+    """Another member, as members see each other."""
+
+    user_id: UUID
+    display_name: str
+    town: str | None
+    deleted: bool
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One message; the first of a thread is seq 0. `content` is null when it has been hidden."""
+
+    id: UUID
+    seq: int
+    sender_id: UUID
+    content: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class RequestSummary(msgspec.Struct, frozen=True):
+    """The request a conversation is about; `accepted`: its helper is the one of this conversation."""
+
+    id: UUID
+    title: str
+    status: str
+    accepted: bool
+
+
+class Conversation(msgspec.Struct, frozen=True):
+    """A conversation, as one of its two people sees it."""
+
+    id: UUID
+    version: Literal["v1", "v2"]
+    role: Literal["helper", "requester"]
+    help_request: RequestSummary
+    other: Person
+    status: Literal["active", "held", "declined", "closed"]
+    may_reopen: bool
+    decline_reason: str | None
+    last_message: Message
+    last_seq: int
+    last_read_seq: int
+    other_last_read_seq: int
+    unread: int
+    last_activity_at: datetime
+    created_at: datetime
+
+
+class ConversationPage(msgspec.Struct, frozen=True):
+    """A page of conversations; `next_cursor` is null at the end."""
+
+    success: Literal[True]
+    conversations: list[Conversation]
+    next_cursor: str | None
+
+
+class MessagePage(msgspec.Struct, frozen=True):
+    """A page of a thread, oldest first."""
+
+    success: Literal[True]
+    conversation: Conversation
+    messages: list[Message]
+    has_more: bool
+
+
+class Started(msgspec.Struct, frozen=True):
+    """A conversation that an offer opened."""
+
+    success: Literal[True]
+    conversation_id: UUID
+    help_request_id: UUID
+    version: Literal["v1", "v2"]
+    message: str
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """A message that was written."""
+
+    success: Literal[True]
+    message_id: UUID
+    seq: int
+
+
+class Marked(msgspec.Struct, frozen=True):
+    """A reading mark."""
+
+    success: Literal[True]
+    last_read_seq: int
+    unread: int
+
+
+class OwnConversation(msgspec.Struct, frozen=True):
+    """The reader's own conversation on a request."""
+
+    id: UUID
+    status: str
+
+
+class HelpRequest(msgspec.Struct, frozen=True):
+    """A help request, as a member sees it."""
+
+    id: UUID
+    title: str
+    description: str | None
+    category: str
+    urgency: Literal["normal", "urgent", "critical"]
+    status: Literal["open", "in_progress", "completed", "cancelled", "closed"]
+    status_reason: str | None
+    exchange_offer: str | None
+    owner: Person
+    is_mine: bool
+    is_helper: bool
+    helper_id: UUID | None
+    conversation: OwnConversation | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class HelpRequestAnswer(msgspec.Struct, frozen=True):
+    """One help request."""
+
+    success: Literal[True]
+    help_request: HelpRequest
+
+
+class HelpRequestPage(msgspec.Struct, frozen=True):
+    """A page of help requests; `next_cursor` is null at the end."""
+
+    success: Literal[True]
+    help_requests: list[HelpRequest]
+    next_cursor: str | None
+
+
+class HelpRequestMoved(msgspec.Struct, frozen=True):
+    """A help request that was made or changed."""
+
+    success: Literal[True]
+    help_request_id: UUID
+    status: str | None = None
+    help_request_status: str | None = None
+
+
+class Restriction(msgspec.Struct, frozen=True):
+    """What a coordinator has taken from a member, why and until when."""
+
+    kind: Literal["limited", "suspended", "banned"]
+    until: datetime | None
+    why: str
+
+
+class CommunitySummary(msgspec.Struct, frozen=True):
+    """What everybody may know of a community."""
+
+    id: UUID
+    slug: str
+    name: str
+    time_zone: str
+    locale: str
+    emergency_line: str | None
+
+
+class Me(msgspec.Struct, frozen=True):
+    """The caller's own account and status. `csrf_token`: for changes made through the session cookie."""
+
+    success: Literal[True]
+    user_id: UUID
+    email: str | None
+    display_name: str
+    town: str | None
+    verification_status: Literal["pending", "approved", "rejected"]
+    decision_reason: str | None
+    is_coordinator: bool
+    is_operator: bool
+    restriction: Restriction | None
+    community: CommunitySummary
+    csrf_token: str | None = None
+    access_token: str | None = None
+    token_type: str | None = None
+    expires_in: int | None = None
+
+
+class Features(msgspec.Struct, frozen=True):
+    """Which features are on for the caller."""
+
+    messaging_v2: bool
+
+
+def answers(success: type, *codes: Code, status: int = 200) -> dict[int, ResponseSpec]:
+    """The declared answers of a handler: its success and the codes that it can refuse with."""
+    described: dict[int, list[str]] = {}
+    for code in codes:
+        described.setdefault(STATUS[code], []).append(code)
+    declared = {
+        number: ResponseSpec(Error, description=" or ".join(names), generate_examples=False)
+        for number, names in described.items()
+    }
+    declared[status] = ResponseSpec(success, description="Done", generate_examples=False)
+    return declared
+
+
+# What any call of a signed-in member can be refused with.
+ALWAYS: Final = (
+    Code.UNAUTHENTICATED,
+    Code.PERMISSION_DENIED,
+    Code.VALIDATION_ERROR,
+    Code.NOT_FOUND,
+    Code.RATE_LIMITED,
+    Code.UNAVAILABLE,
+    Code.SERVER_ERROR,
+)
+# What a write can be refused with besides.
+WRITES: Final = (*ALWAYS, Code.CONFLICT, Code.IDEMPOTENCY_MISMATCH, Code.TOO_LARGE, Code.UNSUPPORTED_MEDIA_TYPE)

@@ -1,0 +1,134 @@
+"""The outermost layer: gives each request its reference, each answer its security headers, and bounds hammering.
+
+Plain ASGI around the whole application, so that what the router refuses passes here too.
+"""
+
+import time
+import uuid
+from collections.abc import Awaitable, Callable, MutableMapping
+from ipaddress import ip_address
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from care_collective.errors import CareError, Code
+
+# ASGI's own types, as plain mappings: the framework's are narrower than the protocol.
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+log = structlog.get_logger("care_collective.web")
+
+# Refusals and faults an address may collect in a minute before the door closes for the rest of it. Successes are not
+# counted: members' own limits are in the database. This only keeps guessing and broken loops cheap.
+REFUSALS_A_MINUTE: Final = 300
+_ADDRESSES: Final = 10_000
+
+_HEADERS: Final = (
+    (
+        b"content-security-policy",
+        b"default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    ),
+    (b"referrer-policy", b"same-origin"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+)
+_NO_STORE: Final = (b"cache-control", b"no-store")
+
+
+class Edge:
+    """Wraps an ASGI application. `clock` answers seconds; `tls` adds HSTS; `new_id` makes references."""
+
+    def __init__(
+        self,
+        app: Application,
+        *,
+        tls: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+    ) -> None:
+        self._app = app
+        self._headers = (*_HEADERS, (b"strict-transport-security", b"max-age=31536000")) if tls else _HEADERS
+        self._clock = clock
+        self._new_id = new_id
+        self._refusals: dict[str, tuple[float, int]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = self._new_id()
+        # The application's own state, copied: what one request adds is not seen by the next.
+        scope["state"] = {**scope.get("state", {}), "request_id": request_id}
+        address = scope["client"][0] if scope.get("client") else ""
+        began = self._clock()
+        status = 0
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", []), *self._added(scope, message, request_id)]
+            await send(message)
+
+        wait = self._wait(address, began)
+        if wait > 0:
+            await self._refuse(sending, request_id, wait)
+        else:
+            await self._app(scope, receive, sending)
+            self._note(address, status, began)
+        log.info(
+            "web.request",
+            method=scope["method"],
+            path=scope["path"],
+            status=status,
+            duration_ms=round((self._clock() - began) * 1000, 2),
+            request_id=request_id,
+        )
+
+    def _added(self, scope: Scope, message: Message, request_id: str) -> list[tuple[bytes, bytes]]:
+        named = {name.lower() for name, _ in message.get("headers", [])}
+        added = [header for header in self._headers if header[0] not in named]
+        if b"cache-control" not in named and not scope["path"].startswith("/static/"):
+            added.append(_NO_STORE)
+        return [*added, (b"x-request-id", request_id.encode())]
+
+    def _wait(self, address: str, now: float) -> int:
+        began, count = self._refusals.get(address, (now, 0))
+        return int(began + 60 - now) + 1 if count >= REFUSALS_A_MINUTE and began + 60 > now else 0
+
+    def _note(self, address: str, status: int, now: float) -> None:
+        # 409 leads to what is there already: a double tap, not an attack. This machine's own programs are not bounded.
+        if status < 400 or status in {409, 503} or _is_loopback(address):
+            return
+        if len(self._refusals) >= _ADDRESSES:
+            self._refusals.clear()
+        began, count = self._refusals.get(address, (now, 0))
+        self._refusals[address] = (now, 1) if began + 60 <= now else (began, count + 1)
+
+    async def _refuse(self, send: Send, request_id: str, wait: int) -> None:
+        error = CareError(Code.RATE_LIMITED)
+        content = msgspec.json.encode(
+            {"error": error.message, "code": error.code, "request_id": request_id, "retry_after": wait}
+        )
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(content)).encode()),
+            (b"retry-after", str(wait).encode()),
+        ]
+        await send({"type": "http.response.start", "status": error.status, "headers": headers})
+        await send({"type": "http.response.body", "body": content, "more_body": False})
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return True  # a Unix socket has no address, and whoever may open it is on this machine

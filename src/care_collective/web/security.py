@@ -1,0 +1,125 @@
+"""Who calls: a session cookie with its CSRF token, or a bearer token. Guards put the caller into the request.
+
+Rights are not judged here: every function judges its caller itself (rule 5).
+"""
+
+from typing import Any, Final, cast
+from uuid import UUID
+
+from litestar.connection import ASGIConnection
+from litestar.datastructures import Cookie
+from litestar.handlers.base import BaseRouteHandler
+from litestar.types import HTTPScope
+
+from care_collective.accounts import sessions
+from care_collective.db.call import Caller
+from care_collective.errors import CareError, Code
+from care_collective.web.services import Services
+
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+CSRF_HEADER: Final = "x-csrf-token"
+CSRF_FIELD: Final = "csrf_token"
+
+Connection = ASGIConnection[Any, Any, Any, Any]
+
+
+def services(connection: Connection) -> Services:
+    """The services of this application."""
+    found = connection.app.state.services
+    assert isinstance(found, Services)
+    return found
+
+
+def cookie_name(connection: Connection) -> str:
+    """The session cookie's name; over TLS one that browsers accept from this host alone."""
+    return "__Host-care_session" if _is_tls(connection) else "care_session"
+
+
+def _is_tls(connection: Connection) -> bool:
+    return services(connection).settings.base_url.startswith("https:")
+
+
+def session_cookie(connection: Connection, token: str | None) -> Cookie:
+    """The cookie that carries a session, or for None the one that takes it away."""
+    return Cookie(
+        key=cookie_name(connection),
+        value=token or "",
+        max_age=sessions.LIFETIME_SECONDS if token else 0,
+        path="/",
+        httponly=True,
+        secure=_is_tls(connection),
+        samesite="lax",
+    )
+
+
+def client_address(connection: Connection) -> str:
+    """The caller's address; behind a trusted proxy the one that it vouches for."""
+    return connection.client.host if connection.client else "unknown"
+
+
+async def host_community_id(connection: Connection) -> UUID | None:
+    """The community of the request's host name."""
+    community = await services(connection).communities.of_host(connection.headers.get("host", ""))
+    return None if community is None else community.id
+
+
+def session_token(connection: Connection) -> str | None:
+    """The session cookie's value, where the browser sent one."""
+    return connection.cookies.get(cookie_name(connection)) or None
+
+
+async def identify(connection: Connection) -> Caller:
+    """Who calls, nobody included. A bearer token counts before a cookie. Errors: CareError for a bad token."""
+    request_id = connection.scope["state"]["request_id"]
+    key = connection.headers.get("idempotency-key")
+    authorization = connection.headers.get("authorization")
+    if authorization is not None:
+        return await _bearer(connection, authorization, request_id, key)
+    token = session_token(connection)
+    session = await sessions.read(services(connection).database, token) if token else None
+    if session is None:
+        return Caller(None, await host_community_id(connection), request_id=request_id)
+    return Caller(session.user_id, session.community_id, key, request_id)
+
+
+async def _bearer(connection: Connection, authorization: str, request_id: str, key: str | None) -> Caller:
+    scheme, _, token = authorization.partition(" ")
+    verifier = services(connection).verifier
+    if scheme.lower() != "bearer" or verifier is None:
+        raise CareError(Code.UNAUTHENTICATED)
+    claims = await verifier.verify(token.strip(), now=services(connection).now())
+    community_id = claims.community_id or await host_community_id(connection)
+    return Caller(claims.user_id, community_id, key, request_id)
+
+
+def check_origin(connection: Connection) -> None:
+    """Refuses a form that another site sent. For the forms that have no session, hence no token, yet."""
+    if connection.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+        raise CareError(Code.PERMISSION_DENIED, reason="csrf")
+    origin = connection.headers.get("origin")
+    own = {services(connection).settings.base_url, f"{connection.url.scheme}://{connection.headers.get('host', '')}"}
+    if origin is not None and origin not in own:
+        raise CareError(Code.PERMISSION_DENIED, reason="csrf")
+
+
+def check_csrf(connection: Connection, presented: str | None) -> None:
+    """Refuses a change asked for through a session cookie without that session's CSRF token."""
+    token = session_token(connection)
+    key = services(connection).secret_key
+    if token is not None and not (presented and sessions.is_csrf_token(key, token, presented)):
+        raise CareError(Code.PERMISSION_DENIED, reason="csrf")
+
+
+async def anyone(connection: Connection, _: BaseRouteHandler) -> None:
+    """Guard: puts the caller, or nobody, into the request."""
+    connection.scope["user"] = await identify(connection)
+
+
+async def member(connection: Connection, _: BaseRouteHandler) -> None:
+    """Guard of the API: signed in, and for a change through a cookie its CSRF token. Errors: CareError."""
+    caller = await identify(connection)
+    if caller.user_id is None:
+        raise CareError(Code.UNAUTHENTICATED)
+    if cast(HTTPScope, connection.scope)["method"] not in SAFE_METHODS and "authorization" not in connection.headers:
+        check_csrf(connection, connection.headers.get(CSRF_HEADER))
+    connection.scope["user"] = caller

@@ -1,0 +1,79 @@
+"""What handlers work with: one frozen object a process, made at start and kept in the application's state."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+
+import httpx
+
+from care_collective.accounts.passwords import Passwords
+from care_collective.accounts.people import Accounts
+from care_collective.accounts.tokens import JwksVerifier, SecretVerifier, Verifier
+from care_collective.db.call import Database
+from care_collective.messaging.service import Messaging
+from care_collective.requests.service import Requests
+from care_collective.rollout import policy
+from care_collective.settings import Settings
+from care_collective.web.communities import Communities
+
+
+def utc_now() -> datetime:
+    """The present moment."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything a handler may call. `close` ends what was opened here; the database is its maker's to close."""
+
+    settings: Settings
+    secret_key: str
+    database: Database
+    accounts: Accounts
+    passwords: Passwords
+    communities: Communities
+    requests: Requests
+    messaging: Messaging
+    decide: Callable[[], policy.Decision]
+    verifier: Verifier | None
+    outbound: httpx.AsyncClient
+    now: Callable[[], datetime]
+
+    async def close(self) -> None:
+        """Ends threads and outbound connections."""
+        self.passwords.close()
+        if isinstance(self.verifier, JwksVerifier):
+            await self.verifier.close()
+        await self.outbound.aclose()
+
+
+def make_services(settings: Settings, database: Database, *, now: Callable[[], datetime] = utc_now) -> Services:
+    """The services of a process. Errors: SettingsError where a setting is missing that serving needs."""
+    declared = policy.Declared.of(settings.messaging_v2_enabled, settings.messaging_v2_rollout)
+    decide = partial(policy.in_force, declared)
+    hasher = Passwords()
+    outbound = httpx.AsyncClient()
+    return Services(
+        settings=settings,
+        secret_key=settings.require_secret_key(),
+        database=database,
+        accounts=Accounts(database, hasher),
+        passwords=hasher,
+        communities=Communities(database),
+        requests=Requests(database),
+        messaging=Messaging(database, decide),
+        decide=decide,
+        verifier=_verifier(settings, outbound),
+        outbound=outbound,
+        now=now,
+    )
+
+
+def _verifier(settings: Settings, outbound: httpx.AsyncClient) -> Verifier | None:
+    if settings.jwt_secret is not None:
+        return SecretVerifier(settings.jwt_secret)
+    if settings.jwks_url is not None:
+        return JwksVerifier(settings.jwks_url, outbound, time.monotonic)
+    return None
