@@ -1,0 +1,253 @@
+"""Rules 11, 15, 16 and 17: the shape of tables and functions that keeps them correct, and distributable later."""
+
+import re
+
+import asyncpg
+import pytest
+
+from harness import Care
+
+# Without a community by contract.md section 2: communities, sign-in, operators, ledgers.
+WITHOUT_COMMUNITY = {
+    "public.communities", "care.users", "care.credentials", "care.sessions", "care.sign_in_attempts", "care.operators",
+    "care.schema_migrations", "care.schema_functions",
+}  # fmt: skip
+# Functions that look across communities by their purpose: sign-in, the door's look-ups, operators' commands, pruning.
+ACROSS = {
+    "community_for_host", "find_credential", "get_community", "read_session", "close_session", "open_session", "prune",
+    "health", "violations", "me", "is_in_cohort",
+}  # fmt: skip
+PRODUCT_KEYS = (
+    "select c.conrelid::regclass::text as relation, c.conname, c.contype::text, c.confdeltype::text, "
+    "case when n.nspname = 'public' then 'public.' || t.relname else n.nspname || '.' || t.relname end as name, "
+    "(select a.attname from pg_attribute a where a.attrelid = c.conrelid and a.attnum = c.conkey[1]) as first, "
+    "(select a.attname from pg_attribute a where a.attrelid = c.confrelid and a.attnum = c.confkey[1]) as refers, "
+    "c.confrelid::regclass::text as target "
+    "from pg_constraint c join pg_class t on t.oid = c.conrelid join pg_namespace n on n.oid = t.relnamespace "
+    "where n.nspname in ('public', 'care') and c.contype in ('p', 'u', 'f', 'c', 'x')"
+)
+
+
+async def test_community_id_leads_every_key_of_every_product_table(shared: Care) -> None:
+    tables = {
+        row[0]
+        for row in await shared.owner.fetch(
+            "select schemaname || '.' || tablename from pg_tables where schemaname in ('public', 'care')"
+        )
+    }
+    assert tables >= WITHOUT_COMMUNITY
+    for table in tables - WITHOUT_COMMUNITY:
+        column = await shared.owner.fetchrow(
+            "select a.atttypid::regtype::text as type, a.attnotnull from pg_attribute a "
+            "where a.attrelid = $1::text::regclass and a.attname = 'community_id'",
+            table,
+        )
+        assert column is not None, table
+        assert (column["type"], column["attnotnull"]) == ("uuid", True), table
+        assert await shared.owner.fetchval(
+            "select count(*) from pg_constraint where conrelid = $1::text::regclass and contype = 'p'", table
+        ), f"{table} has no primary key"
+
+    for key in await shared.owner.fetch(PRODUCT_KEYS):
+        if key["name"] in WITHOUT_COMMUNITY or key["contype"] in ("c", "x"):
+            continue
+        assert key["first"] == "community_id", key["conname"]
+        if key["contype"] == "f":
+            # communities is a reference table; every other target is led by its community too.
+            assert key["refers"] == ("id" if key["target"] == "communities" else "community_id"), key["conname"]
+
+    unique = await shared.owner.fetch(
+        "select i.indexrelid::regclass::text as index, a.attname, n.nspname || '.' || t.relname as name "
+        "from pg_index i join pg_class t on t.oid = i.indrelid join pg_namespace n on n.oid = t.relnamespace "
+        "left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0] "
+        "where i.indisunique and n.nspname in ('public', 'care')"
+    )
+    wrong = [u["index"] for u in unique if u["name"] not in WITHOUT_COMMUNITY and u["attname"] != "community_id"]
+    assert wrong == []
+
+
+async def test_every_constraint_is_named_by_us_and_nothing_is_deleted_by_cascade(shared: Care) -> None:
+    constraints = await shared.owner.fetch(PRODUCT_KEYS)
+    migrations = "".join(_sql_texts("migrations")) + _ledger()
+    for constraint in constraints:
+        assert re.search(rf"\bconstraint {constraint['conname']}\b", migrations), constraint["conname"]
+        if constraint["contype"] == "f":
+            assert constraint["confdeltype"] == "a", constraint["conname"]
+    # A constraint without our name in the text would be in the catalogue under PostgreSQL's.
+    assert not re.search(r"\b(cascade|set null)\b", migrations)
+
+
+async def test_there_are_no_triggers_sequences_identities_or_rules(shared: Care) -> None:
+    ours = "(select oid from pg_class where relnamespace in ('public'::regnamespace, 'care'::regnamespace))"
+    assert await shared.owner.fetch(f"select tgname from pg_trigger where tgrelid in {ours} and not tgisinternal") == []
+    assert await shared.owner.fetch(
+        "select relname from pg_class where relkind = 'S' "
+        "and relnamespace in ('public'::regnamespace, 'care'::regnamespace)"
+    ) == []  # fmt: skip
+    assert await shared.owner.fetch(
+        f"select attname from pg_attribute where attrelid in {ours} and attidentity <> ''"
+    ) == []  # fmt: skip
+    rules = f"select rulename from pg_rewrite where ev_class in {ours} and rulename <> '_RETURN'"
+    assert await shared.owner.fetch(rules) == []
+    assert await shared.owner.fetch("select evtname from pg_event_trigger") == []
+
+
+async def test_all_times_are_with_time_zone_and_all_ids_are_uuids(shared: Care) -> None:
+    columns = await shared.owner.fetch(
+        "select c.table_name, c.column_name, c.data_type from information_schema.columns c "
+        "where c.table_schema in ('public', 'care')"
+    )
+    for table, column, kind in (tuple(c) for c in columns):
+        assert not kind.startswith(("timestamp without", "time ", "character")), (table, column)
+        if column.endswith("_at"):
+            assert kind == "timestamp with time zone", (table, column)
+        if column == "id" or column.endswith("_id"):
+            assert kind == "uuid", (table, column)
+
+
+async def test_every_object_of_ours_says_what_it_is_for(shared: Care) -> None:
+    silent = await shared.owner.fetch(
+        "select c.relname as name from pg_class c where c.relkind in ('r', 'v') "
+        "and c.relnamespace in ('public'::regnamespace, 'care'::regnamespace) "
+        "and obj_description(c.oid, 'pg_class') is null "
+        "union all select p.proname from pg_proc p "
+        "where p.pronamespace in ('public'::regnamespace, 'care'::regnamespace) "
+        "and obj_description(p.oid, 'pg_proc') is null"
+    )
+    assert [row["name"] for row in silent] == []
+
+
+# ------------------------------------------------------------------------------------------- lints over the functions
+
+
+def _sql_texts(folder: str) -> list[str]:
+    from care_collective.db.migrate import _read
+
+    return list(_read(folder).values())
+
+
+def _ledger() -> str:
+    from care_collective.db.migrate import _LEDGER
+
+    return _LEDGER
+
+
+async def bodies(care: Care) -> dict[str, str]:
+    """The text of every function and view of ours, comments taken out."""
+    rows = await care.owner.fetch(
+        "select p.proname, p.prosrc from pg_proc p "
+        "where p.pronamespace in ('public'::regnamespace, 'care'::regnamespace) "
+        "union all select c.relname, pg_get_viewdef(c.oid) from pg_class c "
+        "where c.relkind = 'v' and c.relnamespace in ('public'::regnamespace, 'care'::regnamespace)"
+    )
+    return {row[0]: re.sub(r"--[^\n]*", "", row[1]).lower() for row in rows}
+
+
+PRODUCT_TABLES = (
+    "profiles", "user_restrictions", "user_blocks", "help_requests", "conversations", "conversation_participants",
+    "messages", "conversations_v2", "messages_v2", "conversation_members", "outbox", "idempotency_keys",
+    "rate_counters", "threads", "thread_messages",
+)  # fmt: skip
+READ = re.compile(rf"\b(?:from|join|update|using)\s+(?:public|care)\.({'|'.join(PRODUCT_TABLES)})\b(?:\s+as)?\s+(\w+)")
+VOLATILE = re.compile(
+    r"\b(now|clock_timestamp|statement_timestamp|random|gen_random_uuid|make_interval)\s*\(|\binterval\b"
+)
+
+
+def faults(name: str, body: str) -> list[str]:
+    """What is wrong with one function's text by rules 11, 15 and 16."""
+    found = []
+    if re.search(r"\bpg_(try_)?advisory", body):
+        found.append("advisory lock")
+    if re.search(r"\bfor\s+(update|share|key\s+share)\b", body):
+        found.append("a lock other than for no key update")
+    if name not in ACROSS:
+        for table, alias in READ.findall(body):
+            if not re.search(rf"\b{alias}\.community_id\s*=", body) and not re.search(
+                rf"=\s*{alias}\.community_id\b", body
+            ):
+                found.append(f"{table} {alias} is read without community_id")
+    # A write: from `set` of an update or an on-conflict clause to its where, returning or end.
+    for write in re.findall(r"\n\s*set\s+\w+\s*=(.*?)(?:\bwhere\b|\breturning\b|;)", body, flags=re.DOTALL):
+        if VOLATILE.search(write):
+            found.append("a write computes what is not immutable")
+    for values in re.findall(r"\bvalues\b(.*?)(?:\bon conflict\b|\breturning\b|;)", body, flags=re.DOTALL):
+        if VOLATILE.search(values):
+            found.append("an insert computes what is not immutable")
+    for condition in re.findall(r"\bwhere\b(.*?)(?:;|\border by\b)", body, flags=re.DOTALL):
+        if "care.caller()" in condition or "care.community()" in condition or VOLATILE.search(condition):
+            found.append("a condition computes what belongs in a variable")
+    return found
+
+
+async def test_no_function_breaks_the_rules_of_locks_and_distribution(shared: Care) -> None:
+    found = {name: faults(name, body) for name, body in (await bodies(shared)).items()}
+    assert {name: wrong for name, wrong in found.items() if wrong} == {}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "begin perform pg_advisory_xact_lock(1); end",
+        "begin perform 1 from public.profiles p where p.community_id = v for update; end",
+        "begin perform 1 from public.profiles p where p.community_id = v for share; end",
+        "begin return (select 1 from public.profiles p where p.user_id = v_id); end",
+        "begin return (select 1 from care.threads t join public.profiles p on t.community_id = v); end",
+        "begin update public.profiles p\n set deleted_at = now()\n where p.community_id = v; end",
+        "begin insert into x (a) values (1) on conflict do update\n set a = clock_timestamp(); end",
+        "begin insert into x (a) values (now()); end",
+        "begin return (select 1 from x where a < v_now - interval '1 day'); end",
+        "begin return (select 1 from public.profiles p where p.community_id = v and p.user_id = care.caller()); end",
+    ],
+)
+async def test_the_lint_sees_each_fault(body: str) -> None:
+    assert faults("planted", body) != []
+
+
+async def test_public_functions_compute_nothing_before_their_guard_begins(shared: Care) -> None:
+    """PL/pgSQL does not guard what DECLARE computes: a fault there would reach the caller with its text (rule 7)."""
+    for name, body in (await bodies(shared)).items():
+        is_public = await shared.owner.fetchval(
+            "select count(*) from pg_proc where proname = $1 and pronamespace = 'public'::regnamespace", name
+        )
+        declared = re.match(r"\s*declare\b(.*?)\bbegin\b", body, flags=re.DOTALL)
+        if is_public:
+            assert "when others then" in body, name
+            assert declared is None or ":=" not in declared[1], name
+
+
+@pytest.mark.parametrize("victim", ["care.caller()", "care.community()", "care.allow(uuid, uuid, text)"])
+async def test_a_fault_inside_is_answered_without_its_text_by_every_function(scratch: Care, victim: str) -> None:
+    from database.steps import offered, stage
+
+    here = await stage(await scratch.town())
+    await scratch.owner.execute(
+        f"do $$ begin execute replace(pg_get_functiondef('{victim}'::regprocedure), E'\\nbegin\\n', "
+        "E'\\nbegin\\n raise check_violation using message = ''secret constraint'', detail = ''secret row'';\\n'); end $$"
+    )
+    # In caller() and community() a data exception is nobody; this is none.
+    for function in await offered(scratch):
+        arguments = here.named(function, here.helper.user_id)
+        answer = await scratch.database.call(f"public.{function.name}", here.helper.caller(), **arguments)
+        assert '"server_error"' in answer.text, function.name
+        assert "secret" not in answer.text, function.name
+
+
+@pytest.mark.parametrize("state", ["08006", "40001", "40P01", "53100", "55P03", "57014", "57P01"])
+async def test_a_transient_fault_is_raised_by_every_function(scratch: Care, state: str) -> None:
+    from database.steps import offered, stage
+
+    here = await stage(await scratch.town())
+    await scratch.owner.execute(
+        "do $$ begin execute replace(pg_get_functiondef('care.allow(uuid, uuid, text)'::regprocedure), E'\\nbegin\\n', "
+        f"E'\\nbegin\\n raise sqlstate ''{state}'';\\n'); end $$"
+    )
+    connection = await scratch.connect("care_app")
+    for function in await offered(scratch):
+        arguments = here.named(function, here.helper.user_id)
+        places = ", ".join(f"{name} => ${place}" for place, name in enumerate(arguments, start=2))
+        statement = f"select set_config('request.jwt.claims', $1, false), public.{function.name}({places})"
+        with pytest.raises(asyncpg.PostgresError) as raised:
+            await connection.fetchval(statement, here.helper.caller().claims(), *arguments.values())
+        assert raised.value.sqlstate == state, function.name
+    await connection.close()
