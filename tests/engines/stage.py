@@ -1,9 +1,13 @@
 """The facade as tests of the engines use it: held on one engine, or with a flag that a test moves."""
 
+import asyncio
+import json
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from time import monotonic
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -14,12 +18,12 @@ from care_collective.messaging.service import Messaging
 from care_collective.rollout.policy import Decision, Source, Stage
 from harness import FIRST_WORDS, Care, Person
 
-ROUNDS = os.environ.get("CARE_TEST_ROUNDS")
+SCALE = float(os.environ.get("CARE_TEST_ROUNDS", "1"))
 
 
 def rounds(default: int) -> int:
-    """How often a race is run: CARE_TEST_ROUNDS where it is set, the full number of goals.md by hand."""
-    return int(ROUNDS or default)
+    """How often a race or a fault is tried: the default times CARE_TEST_ROUNDS, which may be a fraction."""
+    return max(1, round(default * SCALE))
 
 
 def held(care: Care, stage: str) -> Messaging:
@@ -93,3 +97,91 @@ async def holding(care: Care, person: Person) -> AsyncIterator[asyncpg.Connectio
             yield connection
     finally:
         await connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A person's connection inside a transaction that the test ends, so that others meet its locks."""
+
+    person: Person
+    connection: asyncpg.Connection
+
+    async def call(self, function: str, *, key: str | None = None, **arguments: object) -> dict[str, Any]:
+        """Calls a function as the web process would, without committing."""
+        caller = self.person.caller(key)
+        names = ", ".join(f"p_{name} => ${place}" for place, name in enumerate(arguments, start=1))
+        await self.connection.fetchrow(
+            "select set_config('request.jwt.claims', $1, true), set_config('request.headers', $2, true)",
+            caller.claims(),
+            caller.headers(),
+        )
+        value = await self.connection.fetchval(f"select public.{function}({names})", *arguments.values())
+        return json.loads(value)  # type: ignore[no-any-return]
+
+    async def offer(self, engine: Engine, request: UUID, words: str = FIRST_WORDS, *, key: str | None = None) -> UUID:
+        """Offers help up to the commit that makes it a conversation; V1's first two steps are committed before."""
+        if engine is V2:
+            answer = await self.call(
+                "create_conversation_atomic",
+                key=key,
+                help_request_id=request,
+                helper_id=self.person.user_id,
+                initial_message=words,
+            )
+        else:
+            opened = await half_open(self.person, request, words, key=key)
+            answer = await self.call(
+                "legacy_write_first_message",
+                key=key,
+                conversation_id=opened,
+                recipient_id=await recipient(self.person, request),
+                content=words,
+            )
+        assert answer["success"], answer
+        return UUID(answer["conversation_id"])
+
+
+@asynccontextmanager
+async def session(person: Person) -> AsyncIterator[Session]:
+    """A transaction of a person's; it commits at the end of the block."""
+    connection = await person.town.care.connect("care_app")
+    try:
+        async with connection.transaction():
+            yield Session(person, connection)
+    finally:
+        await connection.close()
+
+
+async def waiting(care: Care, count: int = 1) -> None:
+    """Returns once this many calls wait for a lock in this database."""
+    ends = monotonic() + 1.5
+    while (
+        await care.owner.fetchval(
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        )
+        != count
+    ):
+        assert monotonic() < ends, f"not {count} calls wait for a lock"
+        await asyncio.sleep(0.005)
+
+
+async def recipient(helper: Person, request: UUID) -> UUID:
+    """Who owns a request."""
+    value = await helper.town.care.owner.fetchval("select user_id from public.help_requests where id = $1", request)
+    return UUID(str(value))
+
+
+async def half_open(
+    helper: Person, request: UUID, words: str = FIRST_WORDS, *, key: str | None = None, steps: int = 2
+) -> UUID:
+    """V1's first steps and no more: an orphan."""
+    opened = await helper.call("legacy_open_conversation", key=key, help_request_id=request, initial_message=words)
+    identity = UUID(opened["conversation_id"])
+    if steps == 2:
+        await helper.call(
+            "legacy_add_participants",
+            key=key,
+            conversation_id=identity,
+            recipient_id=UUID(opened["recipient_id"]),
+        )
+    return identity
