@@ -1,17 +1,15 @@
 -- What both engines share: one view of conversations and one of messages, the gate of an offer, the lock of a thread.
 
 -- Every conversation that exists for people, whichever engine keeps it. An orphan of V1 (last_seq -1) is none yet.
+-- Each arm reads one table: a join in one would keep an id from reaching its index.
 create or replace view care.threads with (security_invoker = true) as
   select c.community_id, c.id, 'v2'::text as version, c.help_request_id, c.requester_id, c.helper_id, c.initial_message,
          c.status, c.status_by, c.decline_reason, c.last_seq, c.created_at, c.updated_at, c.hidden_at
     from public.conversations_v2 c
    union all
-  select c.community_id, c.id, 'v1'::text, c.help_request_id, r.user_id, c.created_by, null::text,
+  select c.community_id, c.id, 'v1'::text, c.help_request_id, c.requester_id, c.created_by, null::text,
          c.status, c.status_by, c.decline_reason, c.last_seq, c.created_at, c.updated_at, c.hidden_at
     from public.conversations c
-    join public.help_requests r
-      on r.community_id = c.community_id
-     and r.id = c.help_request_id
    where c.last_seq >= 0;
 comment on view care.threads is 'Conversations of both engines in one shape (rule 14).';
 
@@ -257,13 +255,10 @@ begin
   if not found then
     perform 1
        from public.conversations c
-       join public.help_requests r
-         on r.community_id = c.community_id
-        and r.id = c.help_request_id
       where c.community_id = p_community_id
         and c.id = p_conversation_id
-        and p_user_id in (c.created_by, r.user_id)
-        for no key update of c;
+        and p_user_id in (c.created_by, c.requester_id)
+        for no key update;
   end if;
   return care.find_thread(p_community_id, p_user_id, p_conversation_id);
 end

@@ -76,8 +76,8 @@ as $$
      and b.help_request_id = a.help_request_id
      and b.created_by = a.helper_id
    union all
-  select 'foreign_requester', 'v2', c.community_id, c.id, 'owner ' || r.user_id
-    from public.conversations_v2 c
+  select 'foreign_requester', c.version, c.community_id, c.id, 'owner ' || r.user_id
+    from care.threads c
     join public.help_requests r
       on r.community_id = c.community_id
      and r.id = c.help_request_id

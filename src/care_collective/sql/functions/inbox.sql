@@ -1,56 +1,66 @@
 -- The inbox: both engines in one list, each person's own view, by last activity (rule 14).
 
-create or replace function care.inbox_item(p_community_id uuid, p_user_id uuid, p_conversation_id uuid)
+create or replace function care.conversations_json(p_community_id uuid, p_user_id uuid, p_ids uuid[])
 returns jsonb
 stable
 set search_path = pg_catalog, pg_temp
+-- The joins in the order they stand: each is one look-up by a key, whatever the planner knows of a young table.
+set join_collapse_limit = 1
 language plpgsql
 as $$
 begin
   return (
-    select jsonb_build_object(
-             'id', t.id, 'version', t.version,
-             'role', case when t.helper_id = p_user_id then 'helper' else 'requester' end,
-             'help_request', jsonb_build_object('id', r.id, 'title', r.title, 'status', r.status,
-               'accepted', coalesce(r.helper_id = t.helper_id, false)),
-             'other', jsonb_build_object('user_id', p.user_id, 'display_name', p.display_name, 'town', p.town,
-               'deleted', p.deleted_at is not null),
-             'status', care.shown_status(t.status, care.is_blocked(t.community_id, t.requester_id, t.helper_id)),
-             -- As reopen_conversation judges: under a block it looks as if the other one had closed it.
-             'may_reopen', coalesce(t.status_by = p_user_id, false) and t.status in ('declined', 'closed')
-               and not care.is_blocked(t.community_id, t.requester_id, t.helper_id),
-             'decline_reason', t.decline_reason,
-             'last_message', care.message_json(l),
-             'last_seq', t.last_seq,
-             'last_read_seq', m.last_read_seq,
-             'other_last_read_seq', o.last_read_seq,
-             'unread', m.unread,
-             'last_activity_at', m.last_activity_at,
-             'created_at', t.created_at)
-      from public.conversation_members m
+    select coalesce(jsonb_agg(
+             jsonb_build_object(
+               'id', t.id, 'version', t.version,
+               'role', case when t.helper_id = p_user_id then 'helper' else 'requester' end,
+               'help_request', jsonb_build_object('id', r.id, 'title', r.title, 'status', r.status,
+                 'accepted', coalesce(r.helper_id = t.helper_id, false)),
+               'other', jsonb_build_object('user_id', p.user_id, 'display_name', p.display_name, 'town', p.town,
+                 'deleted', p.deleted_at is not null),
+               'status', care.shown_status(t.status, b.blocked),
+               -- As reopen_conversation judges: under a block it looks as if the other one had closed it.
+               'may_reopen', coalesce(t.status_by = p_user_id, false) and t.status in ('declined', 'closed')
+                 and not b.blocked,
+               'decline_reason', t.decline_reason,
+               'last_message', care.message_json(l),
+               'last_seq', t.last_seq,
+               'last_read_seq', m.last_read_seq,
+               'other_last_read_seq', o.last_read_seq,
+               'unread', m.unread,
+               'last_activity_at', m.last_activity_at,
+               'created_at', t.created_at)
+             order by i.place), '[]')
+      from unnest(p_ids) with ordinality as i (id, place)
+      join public.conversation_members m
+        on m.community_id = p_community_id
+       and m.conversation_id = i.id
+       and m.user_id = p_user_id
       join care.threads t
-        on t.community_id = m.community_id
-       and t.id = m.conversation_id
+        on t.community_id = p_community_id
+       and t.id = i.id
       join public.help_requests r
-        on r.community_id = t.community_id
+        on r.community_id = p_community_id
        and r.id = t.help_request_id
       join public.profiles p
-        on p.community_id = t.community_id
+        on p.community_id = p_community_id
        and p.user_id = case when t.helper_id = p_user_id then t.requester_id else t.helper_id end
       join public.conversation_members o
-        on o.community_id = m.community_id
-       and o.conversation_id = m.conversation_id
+        on o.community_id = p_community_id
+       and o.conversation_id = i.id
        and o.user_id = p.user_id
       join care.thread_messages l
-        on l.community_id = t.community_id
-       and l.conversation_id = t.id
+        on l.community_id = p_community_id
+       and l.conversation_id = i.id
        and l.seq = t.last_seq
-     where m.community_id = p_community_id
-       and m.conversation_id = p_conversation_id
-       and m.user_id = p_user_id);
+     cross join lateral (
+       select care.is_blocked(p_community_id, t.requester_id, t.helper_id) as blocked
+       offset 0
+     ) b);
 end
 $$;
-comment on function care.inbox_item(uuid, uuid, uuid) is 'The one serializer of a conversation, as one of its two people sees it.';
+comment on function care.conversations_json(uuid, uuid, uuid[]) is
+  'The one serializer of conversations, in the order of their ids, as one of their two people sees them.';
 
 create or replace function care.read_cursor(p_cursor text, out at timestamptz, out id uuid, out refusal jsonb)
 immutable
@@ -131,9 +141,7 @@ begin
   v_more := coalesce(cardinality(v_ids), 0) > p_limit;
   return jsonb_build_object(
     'success', true,
-    'conversations', (
-      select coalesce(jsonb_agg(care.inbox_item(p_community_id, p_user_id, i.id) order by i.place), '[]')
-        from unnest(v_ids[:p_limit]) with ordinality as i (id, place)),
+    'conversations', care.conversations_json(p_community_id, p_user_id, v_ids[:p_limit]),
     'next_cursor', case when v_more then care.write_cursor(v_times[p_limit], v_ids[p_limit]) end);
 end
 $$;

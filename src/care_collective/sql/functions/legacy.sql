@@ -19,8 +19,8 @@ begin
   end if;
   v_id := v_offer.orphan_id;
   if v_id is null then
-    insert into public.conversations (community_id, help_request_id, created_by)
-    values (v_offer.community_id, p_help_request_id, v_offer.user_id)
+    insert into public.conversations (community_id, help_request_id, created_by, requester_id)
+    values (v_offer.community_id, p_help_request_id, v_offer.user_id, v_offer.requester_id)
     returning id into v_id;
     perform care.count_use(v_offer.community_id, v_offer.user_id, 'conversations');
   end if;
@@ -95,14 +95,11 @@ as $$
 begin
   perform 1
      from public.conversations c
-     join public.help_requests r
-       on r.community_id = c.community_id
-      and r.id = c.help_request_id
     where c.community_id = p_community_id
       and c.id = p_conversation_id
       and c.created_by = p_user_id
-      and r.user_id = p_recipient_id
-      for no key update of c;
+      and c.requester_id = p_recipient_id
+      for no key update;
   return found;
 end
 $$;

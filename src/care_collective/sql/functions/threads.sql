@@ -255,7 +255,7 @@ begin
   v_page := care.read_page(v_me.community_id, v_thread.id, 0, coalesce(p_before, 2147483647), p_after, p_limit);
   return jsonb_build_object(
     'success', true,
-    'conversation', care.inbox_item(v_me.community_id, v_me.user_id, v_thread.id),
+    'conversation', care.conversations_json(v_me.community_id, v_me.user_id, array[v_thread.id]) -> 0,
     'messages', v_page.messages, 'has_more', v_page.has_more);
 exception when others then
   if care.is_transient(sqlstate) then

@@ -190,6 +190,7 @@ create table public.conversations (
   id uuid not null default gen_random_uuid(),
   help_request_id uuid not null,
   created_by uuid not null,
+  requester_id uuid not null,
   status text not null default 'active',
   status_by uuid,
   decline_reason text,
@@ -204,6 +205,9 @@ create table public.conversations (
     references public.help_requests (community_id, id),
   constraint conversations_created_by_fkey foreign key (community_id, created_by)
     references public.profiles (community_id, user_id),
+  constraint conversations_requester_fkey foreign key (community_id, requester_id)
+    references public.profiles (community_id, user_id),
+  constraint conversations_people_check check (requester_id <> created_by),
   constraint conversations_status_check check (status in ('active', 'held', 'declined', 'closed')),
   constraint conversations_decline_reason_check check (care.is_text(decline_reason, 1, 500)),
   constraint conversations_last_seq_check check (last_seq >= -1)
