@@ -153,7 +153,10 @@ async def migrate(connection: asyncpg.Connection) -> Plan:
     # Before the time-outs, which would end the wait for another migrator too.
     await connection.execute("select pg_advisory_lock($1)", _LOCK, timeout=600)
     try:
-        await connection.execute("set lock_timeout = '10s'; set statement_timeout = '10min'")
+        # The path, so that nothing in `public` or a platform's schemas stands before PostgreSQL's own names.
+        await connection.execute(
+            "set lock_timeout = '10s'; set statement_timeout = '10min'; set search_path = pg_catalog, pg_temp"
+        )
         todo = await plan(connection)
         if todo.empty:
             return todo
@@ -165,7 +168,7 @@ async def migrate(connection: asyncpg.Connection) -> Plan:
         await _write_rooms(connection)
         return todo
     finally:
-        await connection.execute("reset role; reset lock_timeout; reset statement_timeout")
+        await connection.execute("reset role; reset lock_timeout; reset statement_timeout; reset search_path")
         await connection.execute("select pg_advisory_unlock($1)", _LOCK)
 
 

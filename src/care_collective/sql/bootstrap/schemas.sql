@@ -1,13 +1,16 @@
 -- The schemas and what a new object may start with. Run with the owner's URL, before and after which the runner
 -- becomes care_owner: nothing of ours belongs to a superuser (rule 3).
 do $$
+declare
+  -- From 16 on whoever made a role is its member, but may become it only by a grant that says so.
+  v_may text := case when current_setting('server_version_num')::integer < 160000 then 'MEMBER' else 'SET' end;
 begin
   -- Where the connecting role is no superuser it must be a member of care_owner to become it.
-  if not pg_catalog.pg_has_role(current_user, 'care_owner', 'MEMBER') then
+  if not pg_catalog.pg_has_role(current_user, 'care_owner', v_may) then
     execute pg_catalog.format('grant care_owner to %I', current_user);
   end if;
   -- The pool becomes care_app when the deployment has only the owner's URL (contract.md, settings).
-  if not pg_catalog.pg_has_role(current_user, 'care_app', 'MEMBER') then
+  if not pg_catalog.pg_has_role(current_user, 'care_app', v_may) then
     execute pg_catalog.format('grant care_app to %I', current_user);
   end if;
   execute pg_catalog.format('revoke temporary on database %I from public', pg_catalog.current_database());
