@@ -56,6 +56,7 @@ async def test_callers_interleaved_on_one_connection_stay_apart(stage: Stage) ->
     }
     first = await database.call("public.create_conversation_atomic", stage.helper.caller("key"), **words)
     again = await database.call("public.create_conversation_atomic", stage.helper.caller("key"), **words)
+    assert await is_clean(pool)
     assert (first.text, "Idempotency-Replayed" in again.headers) == (again.text, True)
     assert (await database.call("care.me", stage.owner.caller())).headers == {}
     without = await database.call("public.create_conversation_atomic", stage.helper.caller(), **words)

@@ -1,0 +1,67 @@
+"""Other people's lints over our SQL: squawk (migrations), pgspot (search path), plpgsql_check (function bodies)."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import care_collective
+from care_collective.db.migrate import migrations, rooms
+from harness import Care
+
+SQL = Path(care_collective.__file__).parent / "sql"
+TOOLS = Path(sys.executable).parent
+SQUAWK_EXCLUDED = {
+    "prefer-robust-stmts",  # the runner makes each file one transaction
+    "require-concurrent-index-creation",  # the tables are made in the same file
+    "require-lock-timeout",  # the runner sets both
+    "require-statement-timeout",
+    "prefer-bigint-over-int",  # counters of one conversation or one member
+}
+PGSPOT_EXCLUDED = {
+    # `create or replace` takes over no stranger's object: care_owner may not replace what it does not own.
+    "PS002",
+    "PS015",
+}
+# plpgsql_check's own notes that are choices here.
+CHECK_EXCLUDED = re.compile(r"^performance|hidden casting|should be defined as|IMMUTABLE|never read|unused parameter")
+
+
+def test_squawk_finds_nothing_in_the_migrations() -> None:
+    done = subprocess.run(
+        [TOOLS / "squawk", "--reporter", "json", "--pg-version", "15.0", *sorted((SQL / "migrations").glob("*.sql"))],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    found = [f for f in json.loads(done.stdout) if f["rule_name"] not in SQUAWK_EXCLUDED]
+    assert found == []
+
+
+def test_pgspot_finds_nothing_in_what_the_runner_runs(tmp_path: Path) -> None:
+    # As the runner runs it: under its search path, in its order.
+    text = (
+        "set search_path = pg_catalog, pg_temp;\n" + "".join(m.text for m in migrations()) + "".join(rooms().values())
+    )
+    (tmp_path / "all.sql").write_text(text)
+    done = subprocess.run([TOOLS / "pgspot", tmp_path / "all.sql"], capture_output=True, text=True, check=False)
+    found = [f for f in re.findall(r"^(PS\d+): (.*)$", done.stdout, flags=re.MULTILINE) if f[0] not in PGSPOT_EXCLUDED]
+    assert found == []
+    assert "Unknown: 0" in done.stdout
+
+
+async def test_plpgsql_check_finds_nothing_in_any_function(scratch: Care) -> None:
+    available = await scratch.owner.fetchval(
+        "select count(*) from pg_available_extensions where name = 'plpgsql_check'"
+    )
+    if not available:  # not part of the embedded server; Debian's package postgresql-15-plpgsql-check has it
+        return
+    await scratch.owner.execute("create schema lint; create extension plpgsql_check schema lint")
+    found = await scratch.owner.fetch(
+        "select p.oid::regprocedure::text as function, c.level, c.message, c.lineno from pg_proc p "
+        "join pg_language l on l.oid = p.prolang "
+        "cross join lateral lint.plpgsql_check_function_tb(p.oid, other_warnings => true, extra_warnings => true, "
+        "security_warnings => true, performance_warnings => false) c "
+        "where l.lanname = 'plpgsql' and p.pronamespace in ('public'::regnamespace, 'care'::regnamespace)"
+    )
+    wrong = [tuple(f) for f in found if not CHECK_EXCLUDED.search(f["message"])]
+    assert wrong == []
