@@ -225,7 +225,7 @@ async def test_a_caller_who_leaves_gives_the_place_back_only_when_the_thread_is_
     hashing = Passwords(parameters=CHEAP, workers=1, waiting=1)
     gate = Gate(hashing, monkeypatch)
     running = asyncio.create_task(hashing.hash(GOOD))
-    await gate.began.wait()
+    await asyncio.wait_for(gate.began.wait(), 5)
     queued = asyncio.create_task(hashing.hash(GOOD))
     await asyncio.sleep(0)
     for task in (running, queued):
@@ -249,7 +249,7 @@ async def test_hashing_leaves_the_event_loop_free(monkeypatch: pytest.MonkeyPatc
     hashing = Passwords(parameters=CHEAP)
     gate = Gate(hashing, monkeypatch)
     task = asyncio.create_task(hashing.hash(GOOD))
-    await gate.began.wait()  # the loop turns although the hash is held
+    await asyncio.wait_for(gate.began.wait(), 5)  # the loop turns although the hash is held
     gate.open.set()
     assert await task
     hashing.close()

@@ -128,6 +128,11 @@ class KeyServer:
     def publish(self, *issuers: Issuer) -> None:
         self.body = json.dumps({"keys": [issuer.jwk for issuer in issuers]}).encode()
 
+    async def is_asked(self) -> None:
+        """Wait for a fetch; a test that waits in vain fails instead of hanging."""
+        async with asyncio.timeout(5):
+            await self.asked.wait()
+
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.fetches += 1
         self.requests.append(await reader.readuntil(b"\r\n\r\n"))
@@ -710,7 +715,7 @@ async def test_while_the_issuer_is_away_old_keys_serve_and_only_the_first_caller
     clock.seconds += 30
     assert run(remote.verify(token, now=NOW)) == EXPECTED  # without waiting
     server.asked.clear()
-    await server.asked.wait()
+    await server.is_asked()
     assert server.fetches == 3
     server.status = "200 OK"
     server.publish(NEW)
@@ -860,7 +865,7 @@ async def test_a_caller_who_leaves_does_not_end_the_fetch_of_the_others(
     server.publish(OLD)
     server.open.clear()
     leaving, staying = (asyncio.create_task(remote.verify(OLD.token(), now=NOW)) for _ in range(2))
-    await server.asked.wait()
+    await server.is_asked()
     leaving.cancel()
     await asyncio.wait([leaving])
     assert leaving.cancelled()
@@ -878,7 +883,7 @@ async def test_known_keys_serve_while_an_unknown_one_is_asked_for(
     server.open.clear()
     server.asked.clear()
     asking = asyncio.create_task(remote.verify(NEW.token(), now=NOW))
-    await server.asked.wait()
+    await server.is_asked()
     assert run(remote.verify(OLD.claims(jti="fresh"), now=NOW)) == EXPECTED
     server.open.set()
     with pytest.raises(CareError, match="unauthenticated"):
@@ -888,7 +893,7 @@ async def test_known_keys_serve_while_an_unknown_one_is_asked_for(
 async def test_close_ends_a_fetch_under_way(server: KeyServer, remote: JwksVerifier) -> None:
     server.open.clear()
     asking = asyncio.create_task(remote.verify(OLD.token(), now=NOW))
-    await server.asked.wait()
+    await server.is_asked()
     await remote.close()
     await asyncio.wait([asking])
     assert asking.cancelled()
