@@ -19,8 +19,9 @@ from joserfc import jwe, jws
 from joserfc.jwa import JWSAlgModel
 from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey
 
-from care_collective.accounts import tokens
-from care_collective.accounts.tokens import Claims, JwksVerifier, SecretVerifier, Verifier, issue
+from care_collective.accounts import jwks, tokens
+from care_collective.accounts.jwks import JwksVerifier
+from care_collective.accounts.tokens import Claims, SecretVerifier, Verifier, issue
 from care_collective.errors import CareError, Code, SettingsError
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -529,7 +530,7 @@ def test_no_signed_nonsense_raises_anything_else(name: str, header: dict[str, An
 def with_keys(issuer: Issuer) -> JwksVerifier:
     """A verifier that has its keys and no reason to fetch."""
     made = JwksVerifier("http://127.0.0.1:9/", httpx.AsyncClient(verify=False), lambda: 0.0, remembered=0)
-    made._keys = tokens._public_keys(json.dumps({"keys": [issuer.jwk]}).encode())
+    made._keys = jwks._public_keys(json.dumps({"keys": [issuer.jwk]}).encode())
     made._renewed = made._tried = 0.0
     return made
 
@@ -569,7 +570,7 @@ async def test_a_remembered_token_still_ends_and_still_waits_for_its_start(issue
     await refused(verifier, token, NOW - timedelta(seconds=31))
     assert await verifier.verify(token, now=NOW) == EXPECTED
     await refused(verifier, token, NOW + timedelta(seconds=3600))
-    assert isinstance(verifier, tokens._Base)
+    assert isinstance(verifier, tokens.BaseVerifier)
     assert not verifier._remembered
 
 
@@ -822,7 +823,7 @@ async def test_a_silent_issuer_costs_the_time_out_and_no_more(
     remote = JwksVerifier(server.url, client, clock, fetch_seconds=0.05)
     async with asyncio.timeout(2):
         await unavailable(remote, OLD.token())
-    assert tokens.FETCH_SECONDS == 3
+    assert jwks.FETCH_SECONDS == 3
 
 
 async def test_a_dripping_issuer_costs_the_same(client: httpx.AsyncClient, clock: Clock) -> None:

@@ -8,9 +8,10 @@ from functools import partial
 
 import httpx
 
+from care_collective.accounts.jwks import JwksVerifier
 from care_collective.accounts.passwords import Passwords
 from care_collective.accounts.people import Accounts
-from care_collective.accounts.tokens import JwksVerifier, SecretVerifier, Verifier
+from care_collective.accounts.tokens import SecretVerifier, Verifier
 from care_collective.db.call import Database
 from care_collective.messaging.service import Messaging
 from care_collective.requests.service import Requests
