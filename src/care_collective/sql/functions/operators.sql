@@ -114,7 +114,7 @@ begin
   return (
     select jsonb_build_object(
              'id', c.id, 'slug', c.slug, 'name', c.name, 'hosts', c.hosts, 'time_zone', c.time_zone,
-             'emergency_line', c.emergency_line,
+             'emergency_line', c.emergency_line, 'settings', c.settings,
              'members', (select count(*) from public.profiles p where p.community_id = c.id and p.deleted_at is null),
              'pending', (select count(*) from public.profiles p
                           where p.community_id = c.id

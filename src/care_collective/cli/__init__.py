@@ -1,0 +1,47 @@
+"""The command care-collective. Commands are thin: they read arguments, call operations, and show what came of it.
+
+Exit codes: 0 done and well, 1 a finding or a refusal, 2 wrong usage or settings.
+"""
+
+import sys
+
+import rich_click as click
+
+from care_collective import __version__
+from care_collective.cli.database import doctor, migrate
+from care_collective.cli.people import community, member
+from care_collective.cli.serving import demo, serve
+from care_collective.cli.show import program, spoken
+from care_collective.errors import CareError, SettingsError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="care-collective")
+def group() -> None:
+    """Mutual aid for a neighbourhood: ask for help, offer help, and talk.
+
+    Settings come from the environment; .env.example lists them. Without DATABASE_URL a PostgreSQL of our own is
+    started in CARE_DATA_DIR.
+
+    \b
+    Examples:
+      care-collective demo
+      care-collective serve --port 8001
+      care-collective COMMAND --help
+    """
+
+
+for _command in (serve, demo, migrate, doctor, member, community):
+    group.add_command(_command)
+
+
+def main() -> None:
+    """Runs the command line and ends the process with its exit code."""
+    try:
+        group(prog_name=program())
+    except SettingsError as error:
+        click.echo(f"care-collective: {spoken(str(error))}", err=True)
+        sys.exit(2)
+    except CareError as error:
+        click.echo(f"care-collective: {spoken(error.message)}", err=True)
+        sys.exit(1)
