@@ -20,6 +20,9 @@ _SQL: Final[Traversable] = files("care_collective") / "sql"
 _OLDEST_SERVER: Final = 150000
 # One number for every deployment of this software: two migrators of one database take turns.
 _LOCK: Final = 0x43617265
+_BOOTSTRAP_ATTEMPTS: Final = 10
+
+_INCOMPATIBLE: Final = "The database is marked incompatible with this release by migration {}. Upgrade the software."
 
 _LEDGER: Final = """
 create table if not exists care.schema_migrations (
@@ -103,7 +106,12 @@ async def plan(connection: asyncpg.Connection) -> Plan:
     if not await connection.fetchval("select to_regclass('care.schema_migrations') is not null"):
         await _refuse_strangers(connection)
         return Plan(migrations(), tuple(rooms()))
-    applied = dict(await connection.fetch("select version, checksum from care.schema_migrations"))
+    ledger = await connection.fetch("select version, checksum, incompatible from care.schema_migrations")
+    applied = {row["version"]: row["checksum"] for row in ledger}
+    known = {migration.version for migration in migrations()}
+    for row in ledger:
+        if row["incompatible"] and row["version"] not in known:
+            raise SettingsError(_INCOMPATIBLE.format(row["version"]))
     for migration in migrations():
         if applied.get(migration.version, migration.checksum) != migration.checksum:
             raise SettingsError(
@@ -132,8 +140,12 @@ async def _refuse_strangers(connection: asyncpg.Connection) -> None:
         "select string_agg(name, ', ' order by name) from unnest($1::text[]) as name where to_regclass(name) is not null",
         created,
     )
+    # An empty one of care_owner's is what a first migration leaves that stopped after the bootstrap.
     foreign_schema = await connection.fetchval(
-        "select exists (select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'care')"
+        "select exists (select 1 from pg_namespace n where n.nspname = 'care' "
+        "and (pg_get_userbyid(n.nspowner) <> 'care_owner' "
+        "or exists (select 1 from pg_class c where c.relnamespace = n.oid) "
+        "or exists (select 1 from pg_proc p where p.pronamespace = n.oid)))"
     )
     if found or foreign_schema:
         raise SettingsError(
@@ -182,9 +194,18 @@ async def _check_server(connection: asyncpg.Connection) -> None:
 
 
 async def _bootstrap(connection: asyncpg.Connection) -> None:
-    async with connection.transaction():
-        for name in ("roles", "auth", "schemas"):
-            await connection.execute((_SQL / "bootstrap" / f"{name}.sql").read_text("utf-8"))
+    for attempt in range(1, _BOOTSTRAP_ATTEMPTS + 1):
+        try:
+            async with connection.transaction():
+                for name in ("roles", "auth", "schemas"):
+                    await connection.execute((_SQL / "bootstrap" / f"{name}.sql").read_text("utf-8"))
+        except (asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError, asyncpg.InternalServerError):
+            # Roles are the server's: another database of it is being migrated (XX000 is `tuple concurrently updated`).
+            # What the other one made is found made the next time.
+            if attempt == _BOOTSTRAP_ATTEMPTS:
+                raise
+        else:
+            return
 
 
 async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
@@ -229,7 +250,7 @@ def mismatch(
     for version, (checksum, incompatible) in applied.items():
         if version not in known:
             if incompatible:
-                return f"The database is marked incompatible with this release by migration {version}. Upgrade the software."
+                return _INCOMPATIBLE.format(version)
         elif checksum != known[version].checksum:
             return f"Migration {version} of the database has another text than this release's."
     missing = sorted(known.keys() - applied.keys())

@@ -16,8 +16,5 @@ begin
   if not exists (select 1 from pg_catalog.pg_roles where rolname = 'care_app') then
     create role care_app login noinherit;
   end if;
-exception
-  -- Two databases of one server bootstrapped at the same moment: roles are shared, the other one made it.
-  when duplicate_object or unique_violation then null;
 end
 $$;

@@ -25,9 +25,19 @@ revoke all on schema care from public;
 grant usage on schema public to anon, authenticated, service_role, care_app;
 grant usage on schema care to care_app;
 
-alter role care_app set statement_timeout = '10s';
-alter role care_app set idle_in_transaction_session_timeout = '10s';
-alter role care_app set timezone = 'UTC';
+-- Only where they are missing: the role is the server's, and another database of it may be migrated at this moment.
+do $$
+declare
+  v_set text[] := (select s.setconfig from pg_catalog.pg_db_role_setting s
+                    where s.setrole = 'care_app'::regrole and s.setdatabase = 0);
+begin
+  if v_set is null or not v_set @> array['statement_timeout=10s', 'idle_in_transaction_session_timeout=10s', 'TimeZone=UTC'] then
+    alter role care_app set statement_timeout = '10s';
+    alter role care_app set idle_in_transaction_session_timeout = '10s';
+    alter role care_app set timezone = 'UTC';
+  end if;
+end
+$$;
 
 -- Without `in schema`: only this form takes EXECUTE from PUBLIC for objects to come (rule 2).
 alter default privileges for role care_owner revoke all on functions from public, anon, authenticated, service_role;
