@@ -8,13 +8,15 @@ import sys
 import rich_click as click
 
 from care_collective import __version__
+from care_collective.cli.communities import community
 from care_collective.cli.database import doctor, migrate
-from care_collective.cli.people import community, member
+from care_collective.cli.members import member
 from care_collective.cli.serving import demo, serve
 from care_collective.cli.show import program, spoken
 from care_collective.errors import CareError, SettingsError
 
 
+@click.rich_config({"text_paragraph_linebreaks": "\n\n"})
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="care-collective")
 def group() -> None:
@@ -35,8 +37,16 @@ for _command in (serve, demo, migrate, doctor, member, community):
     group.add_command(_command)
 
 
+def _speak(command: click.Command) -> None:
+    """Lets the examples in a command's help call it as it is called here."""
+    command.help = spoken(command.help or "")
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        _speak(inner)
+
+
 def main() -> None:
     """Runs the command line and ends the process with its exit code."""
+    _speak(group)
     try:
         group(prog_name=program())
     except SettingsError as error:

@@ -32,7 +32,7 @@ def serve(*, host: str | None, port: int | None) -> None:
     \b
     Examples:
       care-collective serve
-      DATABASE_URL=postgresql://owner@localhost/care CARE_SECRET_KEY=… care-collective serve --port 8001
+      care-collective serve --host 0.0.0.0 --port 80
     """
     _serve(settings(CARE_HOST=host, CARE_PORT=port), _greet)
 

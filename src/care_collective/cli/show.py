@@ -3,7 +3,6 @@
 Results go to the standard output, all else to the standard error. Imports what is slow to import only when called.
 """
 
-import asyncio
 import os
 import signal
 import sys
@@ -15,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import rich_click as click
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from care_collective.settings import Settings
 
 T = TypeVar("T")
@@ -46,6 +47,8 @@ def run(work: Coroutine[Any, Any, T], *, fast: bool = False) -> T:
 
     `fast` takes uvloop. Errors: SystemExit with 128 and the signal's number once the work has cleaned up.
     """
+    import asyncio
+
     with asyncio.Runner(loop_factory=_fast_loop if fast else None) as runner:
         loop = runner.get_loop()
         caught: list[int] = []
@@ -71,7 +74,7 @@ def run(work: Coroutine[Any, Any, T], *, fast: bool = False) -> T:
             sys.exit(128 + caught[0])
 
 
-def _fast_loop() -> asyncio.AbstractEventLoop:
+def _fast_loop() -> "AbstractEventLoop":
     import uvloop
 
     return uvloop.new_event_loop()

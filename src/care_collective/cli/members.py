@@ -1,0 +1,165 @@
+"""The commands for members. The first operator of a deployment is made here."""
+
+from getpass import getuser
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from care_collective.cli.owner import in_community
+from care_collective.cli.show import json_option, show_json, show_table
+
+if TYPE_CHECKING:
+    from care_collective.db.call import Database
+    from care_collective.operations.people import Community
+
+
+class _Email(click.ParamType[str]):
+    name = "e-mail"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The form in which addresses are kept."""
+        from care_collective.accounts.people import normal_email
+
+        normal = normal_email(value)
+        if normal is None:
+            self.fail(f"{value!r} is no e-mail address, such as name@example.org.", param, ctx)
+        return normal
+
+
+_community_option = click.option(
+    "--community", "slug", metavar="SLUG", help="Which community, where there are several."
+)
+_email = click.argument("email", type=_Email())
+
+
+@click.group()
+def member() -> None:
+    """Look after the members of a community."""
+
+
+@member.command()
+@_email
+@click.option("--name", required=True, help="The name that neighbours see, to 80 characters.")
+@click.option("--town", help="Where they live, to 80 characters.")
+@click.option("--coordinator", is_flag=True, help="Make them a coordinator of the community, too.")
+@_community_option
+@json_option
+def invite(*, email: str, name: str, town: str | None, coordinator: bool, slug: str | None, as_json: bool) -> None:
+    """Make an approved member, with a random password that is shown once.
+
+    \b
+    Example:
+      care-collective member invite rosa@example.org --name "Rosa Lindt" --coordinator
+    """
+    from care_collective.accounts.passwords import Passwords
+    from care_collective.operations import people
+
+    async def work(owner: "Database", community: "Community") -> people.Invitation:
+        hasher = Passwords()
+        try:
+            return await people.invite(
+                owner,
+                community,
+                email=email,
+                name=name,
+                town=town,
+                coordinator=coordinator,
+                hash_password=hasher.hash,
+            )
+        finally:
+            hasher.close()
+
+    made = in_community(slug, work)
+    if as_json:
+        show_json(made)
+    elif made.password is None:
+        click.echo(f"{email} is a member now, with the password they have from another community.")
+    else:
+        click.echo(f"{email} is a member now. Their password, shown only here: {made.password}")
+
+
+@member.command()
+@_email
+@_community_option
+def approve(*, email: str, slug: str | None) -> None:
+    """Approve a member who waits, or one who was rejected.
+
+    \b
+    Example:
+      care-collective member approve rosa@example.org
+    """
+    _decide(email, slug, "approved", None)
+
+
+@member.command()
+@_email
+@click.option("--reason", help="Shown to them, to 500 characters.")
+@_community_option
+def reject(*, email: str, reason: str | None, slug: str | None) -> None:
+    """Reject a member. It holds from their next call on.
+
+    \b
+    Example:
+      care-collective member reject rosa@example.org --reason "We could not find your street."
+    """
+    _decide(email, slug, "rejected", reason)
+
+
+def _decide(email: str, slug: str | None, status: str, reason: str | None) -> None:
+    from care_collective.operations import people
+
+    in_community(slug, lambda owner, community: people.decide(owner, community, email, status, reason))
+    click.echo(f"{email} is {status}.")
+
+
+@member.command()
+@_email
+@click.argument("role", type=click.Choice(["member", "coordinator", "operator"]))
+@_community_option
+def role(*, email: str, role: str, slug: str | None) -> None:
+    """Give a member a role.
+
+    A coordinator runs a community, an operator the whole deployment. `member` takes both roles away.
+
+    \b
+    Example:
+      care-collective member role rosa@example.org operator
+    """
+    from care_collective.operations import people
+
+    article = "an" if role == "operator" else "a"
+    by = f"command line, {getuser()}"
+    in_community(slug, lambda owner, community: people.give_role(owner, community, email, role, by=by))
+    click.echo(f"{email} is {'a plain member' if role == 'member' else f'{article} {role} now'}.")
+
+
+@member.command("list")
+@click.option("--status", type=click.Choice(["pending", "approved", "rejected"]), help="Only these.")
+@_community_option
+@json_option
+def list_(*, status: str | None, slug: str | None, as_json: bool) -> None:
+    """List the members of a community.
+
+    \b
+    Example:
+      care-collective member list --status pending
+    """
+    from care_collective.operations import people
+
+    found = in_community(slug, lambda owner, community: people.list_members(owner, community, status))
+    if as_json:
+        show_json({"members": found})
+        return
+    roles = [", ".join(_roles(member.is_coordinator, member.is_operator)) for member in found]
+    show_table(
+        ("name", "e-mail", "town", "status", "roles", "restriction"),
+        [
+            (m.display_name, m.email, m.town, m.verification_status, role, m.restriction)
+            for m, role in zip(found, roles, strict=True)
+        ],
+    )
+
+
+def _roles(is_coordinator: bool, is_operator: bool) -> list[str]:
+    named = {"coordinator": is_coordinator, "operator": is_operator}
+    return [name for name, given in named.items() if given]
