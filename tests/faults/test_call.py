@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -205,6 +205,37 @@ async def test_a_pool_with_nothing_left_is_unavailable_and_recovers(seam: Seam) 
         assert await seam.outcome(WITHOUT, "care.flaky", p_sqlstate="40001", p_times=0) == "unavailable"
         assert 0.15 < monotonic() - began < 2
     assert await seam.outcome(WITHOUT, "care.flaky", p_sqlstate="40001", p_times=0) == "done"
+
+
+class Lost(Database):
+    """A seam whose driver loses its connection while it prepares, as it did under kill -9: the driver's own error."""
+
+    lost = 1
+
+    async def _fetch(self, statement: str, caller: Caller, arguments: Any) -> asyncpg.Record:  # noqa: ANN401
+        if self.lost:
+            self.lost -= 1
+            raise asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress")
+        return await super()._fetch(statement, caller, arguments)
+
+
+async def test_what_the_driver_makes_of_a_lost_connection_is_unavailable(seam: Seam) -> None:
+    asked: dict[str, Any] = {"p_sqlstate": "40001", "p_times": 0}
+    for caller, told in ((WITHOUT, "unavailable"), (WITH_KEY, "done")):
+        assert await Seam(seam.care, Lost(seam.database.pool)).outcome(caller, "care.flaky", **asked) == told
+
+
+async def test_a_cancelled_call_stays_cancelled_whatever_the_driver_says(seam: Seam) -> None:
+    async def call() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        await Lost(seam.database.pool).call("care.flaky", WITH_KEY, p_sqlstate="40001", p_times=0)
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(call())
 
 
 async def test_one_persons_claims_are_gone_with_their_call(seam: Seam) -> None:

@@ -127,7 +127,12 @@ class Database:
                 again = error.sqlstate[:2] == "40" or (caller.idempotency_key and error.sqlstate[:2] in {"08", "57"})
                 if not again or attempt == _ATTEMPTS or error.sqlstate == "57014":
                     raise from_sqlstate(error.sqlstate) from error
-            except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+            except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+                # The driver's own error is what remains of a connection that ended while it prepared a statement, or
+                # while its caller was cancelled: who is cancelled stays so.
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise asyncio.CancelledError from error
                 if caller.idempotency_key is None or attempt == _ATTEMPTS or time.monotonic() > deadline:
                     raise CareError(Code.UNAVAILABLE, retry_after=1) from error
             else:
