@@ -4,7 +4,6 @@ The web process gets a pool that can call functions and read no table; commands 
 """
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,7 +14,6 @@ from typing import Final
 import asyncpg
 import msgspec
 
-from care_collective import __version__
 from care_collective.db.call import Database
 from care_collective.db.embedded import Server, running
 from care_collective.db.embedded.attach import held, running_server
@@ -195,44 +193,30 @@ async def _make_ready(where: _Where, *, make_empty: bool, tell: Tell) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What a database is to this release: empty, behind it or ahead of it, and why it must not be served."""
+    """What a database is to this release: empty, or behind it; and why it must not be used as it is."""
 
     empty: bool
     behind: bool
-    ahead: str | None
     mismatch: str | None
 
 
 async def _state(connection: asyncpg.Connection) -> _State:
-    todo = await plan(connection)  # refuses strangers, and migrations with another text
+    todo = await plan(connection)  # refuses strangers, changed migrations, and a database that forbids this release
     if todo.migrations == migrations():
-        return _State(empty=True, behind=True, ahead=None, mismatch=None)
+        return _State(empty=True, behind=True, mismatch=None)
     health = msgspec.json.decode(await connection.fetchval("select care.health()"), type=_Health)
     applied = {m.version: (m.checksum, m.incompatible) for m in health.migrations or ()}
-    newer = health.release is not None and _numbers(health.release) > _numbers(__version__)
-    unknown = applied.keys() - {m.version for m in migrations()}
     return _State(
         empty=False,
-        behind=not todo.empty and not newer and not unknown,
-        ahead=health.release if newer or unknown else None,
+        behind=not todo.empty,
         mismatch=mismatch(applied, health.functions or {}, health.release),
     )
-
-
-def _numbers(release: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", release))
 
 
 async def _migrate(where: _Where, tell: Tell) -> Plan:
     connection = await connect(where.owner_url, where.owner_setting)
     try:
         with in_words(where.owner_setting):
-            state = await _state(connection)
-            if state.ahead is not None:
-                raise SettingsError(
-                    f"The database was brought up by release {state.ahead}, which is newer than this one "
-                    f"({__version__}). Nothing was changed. Upgrade the software."
-                )
             tell("Bringing the database up to this release")
             return await migrate(connection)
     finally:
