@@ -1,15 +1,23 @@
-"""What tests over HTTP stand on: the settings of a node, its services, and the type of what makes clients."""
+"""What tests over HTTP stand on: the settings of a node, its services, a served socket, and what was logged."""
 
-from collections.abc import Callable
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import msgspec
+import uvicorn
 
+from care_collective.accounts import tokens
 from care_collective.settings import Settings
-from care_collective.web.services import Services, make_services
-from harness import Care, Person
+from care_collective.web.app import make_app
+from care_collective.web.server import make_config
+from care_collective.web.services import Services, make_services, utc_now
+from harness import Care, Person, Town
 
 SETTINGS = Settings(
     data_dir=Path("unused"),
@@ -17,6 +25,9 @@ SETTINGS = Settings(
     secret_key="a secret key for tests, of 32 bytes",
     jwt_secret="a token secret for tests, 32 bytes or so",
 )
+# This machine's own: the door does not count its refusals.
+ADDRESS = ("127.0.0.1", 4321)
+PASSWORD = "three words in a row"
 
 Client = httpx.AsyncClient
 MakeClient = Callable[[Person | None], Client]
@@ -25,3 +36,86 @@ MakeClient = Callable[[Person | None], Client]
 def services_for(care: Care, **changes: Any) -> Services:  # noqa: ANN401
     """The services of one node on a database, with settings changed."""
     return make_services(msgspec.structs.replace(SETTINGS, **changes), care.database)
+
+
+def browser(services: Services, town: Town, *, address: tuple[str, int] = ADDRESS) -> Client:
+    """A client without a token that keeps cookies, at the town's host."""
+    scheme = services.settings.base_url.partition(":")[0]
+    transport = httpx.ASGITransport(make_app(services), client=address)
+    return httpx.AsyncClient(transport=transport, base_url=f"{scheme}://{town.host}")
+
+
+def bearer(person: Person, community_id: UUID | None = None) -> dict[str, str]:
+    """The header of a member's token, of their own community unless another is named."""
+    token = tokens.issue(
+        SETTINGS.jwt_secret or "",
+        user_id=person.user_id,
+        community_id=community_id or person.town.community_id,
+        now=utc_now(),
+    )
+    return {"Authorization": f"Bearer {token}"}
+
+
+def start(request: UUID | str) -> str:
+    """Where an offer on a request is sent."""
+    return f"/api/messaging/help-requests/{request}/start-conversation"
+
+
+def of(conversation: UUID | str, verb: str = "messages") -> str:
+    """Where a conversation's verb is sent."""
+    return f"/api/messaging/conversations/{conversation}/{verb}"
+
+
+class _Server(uvicorn.Server):
+    """uvicorn inside a test: signals stay with pytest."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def serving(services: Services) -> AsyncIterator[int]:
+    """The application on a real socket of this machine, served as in production; its port."""
+    settings = msgspec.structs.replace(services.settings, host="127.0.0.1", port=0)
+    server = _Server(make_config(settings, make_app(services)))
+    task = asyncio.create_task(server.serve())
+    while not server.started and not task.done():
+        await asyncio.sleep(0)  # noqa: ASYNC110  uvicorn has no event to wait for
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        await task
+
+
+async def spoken(port: int, *pieces: bytes, wait: bool = True, half: bool = False) -> bytes:
+    """Writes raw bytes to a socket and reads until the server closes or a second passes in silence.
+
+    `wait` False hangs up at once; `half`: the server may answer and close before all is written.
+    """
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    found = b""
+    try:
+        for piece in pieces:
+            writer.write(piece)
+            if not half:
+                await writer.drain()
+        while wait and (read := await asyncio.wait_for(reader.read(65536), 1)):
+            found += read
+    except (ConnectionError, TimeoutError):
+        pass
+    finally:
+        writer.transport.abort()
+    return found
+
+
+def raw(method: str, path: str, headers: dict[str, str], body: bytes = b"") -> bytes:
+    """A request as it stands on the wire; the connection ends after it."""
+    lines = [f"{method} {path} HTTP/1.1", "Connection: close", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def shown(logged: list[Any]) -> str:
+    """Everything that was logged, as one text to look for secrets in."""
+    return json.dumps(logged, default=str)

@@ -5,11 +5,10 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from care_collective.accounts import tokens
 from care_collective.web.app import make_app
-from care_collective.web.services import Services, utc_now
+from care_collective.web.services import Services
 from harness import Care, Person, Town
-from web_harness import SETTINGS, Client, MakeClient, services_for
+from web_harness import ADDRESS, Client, MakeClient, bearer, services_for
 
 
 @pytest.fixture(params=["v1", "v2"])
@@ -29,16 +28,11 @@ async def services(shared: Care, engine: str) -> AsyncIterator[Services]:
 @pytest.fixture
 async def client(services: Services, town: Town) -> AsyncIterator[MakeClient]:
     """Makes clients of the town's host: a member's with a bearer token, or nobody's."""
-    transport = httpx.ASGITransport(make_app(services), client=("203.0.113.9", 4321))
+    transport = httpx.ASGITransport(make_app(services), client=ADDRESS)
     opened: list[Client] = []
 
     def make(person: Person | None = None) -> Client:
-        headers = {}
-        if person is not None:
-            token = tokens.issue(
-                SETTINGS.jwt_secret or "", user_id=person.user_id, community_id=town.community_id, now=utc_now()
-            )
-            headers["Authorization"] = f"Bearer {token}"
+        headers = bearer(person) if person is not None else {}
         made = httpx.AsyncClient(transport=transport, base_url=f"http://{town.host}", headers=headers)
         opened.append(made)
         return made

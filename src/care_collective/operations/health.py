@@ -5,7 +5,7 @@ from typing import Any
 from care_collective import __version__
 from care_collective.db.call import Database
 from care_collective.db.migrate import mismatch
-from care_collective.errors import CareError
+from care_collective.errors import CareError, Code
 
 
 async def report(database: Database, *, flag: dict[str, Any]) -> dict[str, Any]:
@@ -13,10 +13,11 @@ async def report(database: Database, *, flag: dict[str, Any]) -> dict[str, Any]:
     base: dict[str, Any] = {"version": __version__, "flag": flag}
     try:
         found = (await database.call("care.health")).data()
-    except CareError:
-        return {**base, "status": "unavailable", "database": "away"}
-    applied = {m["version"]: (m["checksum"], m["incompatible"]) for m in found["migrations"]}
-    problem = mismatch(applied, found["functions"], found["release"])
+    except CareError as error:
+        # A database that is there and does not know the question is one that nobody has migrated, or of another release.
+        return {**base, "status": "unavailable", "database": "away" if error.code is Code.UNAVAILABLE else "unknown"}
+    applied = {m["version"]: (m["checksum"], m["incompatible"]) for m in found["migrations"] or ()}
+    problem = mismatch(applied, found["functions"] or {}, found["release"])
     return {
         **base,
         "status": "ok" if problem is None else "behind",

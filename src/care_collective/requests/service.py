@@ -1,5 +1,6 @@
 """The verbs of a help request. Rules and rights are in SQL; here the input is checked by the same rules first."""
 
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -7,6 +8,17 @@ import msgspec
 from care_collective import text
 from care_collective.db.call import Answer, Caller, Database
 from care_collective.errors import CareError
+
+CATEGORIES: Final = (
+    "health-caregiving",
+    "groceries-meals",
+    "transportation-errands",
+    "household-yard",
+    "technology-administrative",
+    "social-companionship",
+    "other",
+)
+URGENCIES: Final = ("normal", "urgent", "critical")
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,8 +47,27 @@ def _check(ask: Ask) -> None:
     found = {
         "title": text.check(ask.title, 5, 100),
         "description": text.check(ask.description, 0, 1000),
+        "category": _check_choice(ask.category, CATEGORIES, "Choose one of the categories."),
+        "urgency": _check_choice(ask.urgency, URGENCIES, "Choose normal, urgent or critical."),
         "exchange_offer": text.check(ask.exchange_offer, 0, 300),
     }
+    _refuse(found)
+
+
+def _check_filters(filters: Filters) -> None:
+    _refuse(
+        {
+            "category": _check_choice(filters.category, (None, *CATEGORIES), "Choose one of the categories."),
+            "urgency": _check_choice(filters.urgency, (None, *URGENCIES), "Choose normal, urgent or critical."),
+        }
+    )
+
+
+def _check_choice(value: str | None, choices: tuple[str | None, ...], words: str) -> str | None:
+    return None if value in choices else words
+
+
+def _refuse(found: dict[str, str | None]) -> None:
     fields = {name: words for name, words in found.items() if words is not None}
     if fields:
         raise CareError.invalid(**fields)
@@ -65,7 +96,8 @@ class Requests:
         return await self._database.call("public.get_help_request", caller, p_help_request_id=help_request_id)
 
     async def list(self, caller: Caller, filters: Filters) -> Answer:
-        """A page of requests, newest first; `limit` 1 to 50."""
+        """A page of requests, newest first; `limit` 1 to 50. Errors: CareError `validation_error` by field."""
+        _check_filters(filters)
         return await self._database.call("public.list_help_requests", caller, **_named(filters))
 
     async def cancel(self, caller: Caller, help_request_id: UUID, reason: str | None) -> Answer:

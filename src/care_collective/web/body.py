@@ -2,10 +2,12 @@
 
 import json
 import re
+from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 import msgspec
 from litestar import Request
+from litestar.exceptions import InternalServerException
 
 from care_collective import text
 from care_collective.errors import CareError, Code
@@ -22,6 +24,13 @@ _KINDS: Final = {
     "object": "an object",
 }
 _EXPECTED: Final = re.compile(r"Expected `(\w+)(?: \| null)?`")
+_BOUND: Final = re.compile(r"Expected `int` ([<>])= (-?\d+)")
+_UNSTORABLE: Final = "This has a character that cannot be stored. Please remove it."
+
+
+def refusal(field: str, words: str) -> CareError:
+    """The refusal of one field. `CareError.invalid` takes names as keywords: not for names that a caller chose."""
+    return CareError(Code.VALIDATION_ERROR, message=words, fields={field: words})
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -31,15 +40,15 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if not text.is_storable(name):
             raise CareError(Code.VALIDATION_ERROR, message="A field's name has a character that cannot be stored.")
         if name in found:
-            raise CareError.invalid(**{name: "This field is given twice. Send it once."})
+            raise refusal(name, "This field is given twice. Send it once.")
         if isinstance(value, str) and not text.is_storable(value):
-            raise CareError.invalid(**{name: "This has a character that cannot be stored. Please remove it."})
+            raise refusal(name, _UNSTORABLE)
         found[name] = value
     return found
 
 
-def _no_constant(name: str) -> Any:  # noqa: ANN401  the parser's own signature
-    raise CareError(Code.VALIDATION_ERROR, message=f"{name} is no JSON value.")
+def _no_constant(_: str) -> Any:  # noqa: ANN401  the parser's own signature
+    raise CareError(Code.VALIDATION_ERROR, message="JSON has no NaN and no Infinity.")
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -67,15 +76,31 @@ def explain(problem: str) -> CareError:
     """The refusal for a message of msgspec's, in words for a person, with the field's name."""
     missing = _MISSING.search(problem)
     if missing is not None:
-        return CareError.invalid(**{missing[1]: "This is missing."})
+        return refusal(missing[1], "This is missing.")
     place = _PLACE.search(problem)
-    expected = _EXPECTED.search(problem)
-    kind = _KINDS.get(expected[1], "another value") if expected is not None else "another value"
-    if "UUID" in problem:
-        kind = "an id"
     if place is None:
         return CareError(Code.VALIDATION_ERROR)
-    return CareError.invalid(**{place[1]: f"This has to be {kind}."})
+    return refusal(place[1], describe(problem))
+
+
+def describe(problem: str) -> str:
+    """What a value has to be, from a message of msgspec's: a sentence without a word of the value or of Python."""
+    bound = _BOUND.search(problem)
+    if bound is not None:
+        return f"This has to be {bound[2]} or {'more' if bound[1] == '>' else 'less'}."
+    expected = _EXPECTED.search(problem)
+    kind = "an id" if "UUID" in problem else _KINDS.get(expected[1]) if expected is not None else None
+    return f"This has to be {kind}." if kind is not None else "Please check this value."
+
+
+async def check_query(request: Request[Any, Any, Any]) -> None:
+    """Before a handler of the API: refuses a parameter that is given twice, as a field is, or that cannot be stored."""
+    for name in request.query_params:
+        values = request.query_params.getall(name)
+        if len(values) > 1:
+            raise refusal(name, "This is given twice. Send it once.")
+        if not text.is_storable(name) or not text.is_storable(values[0]):
+            raise refusal(name.replace("\0", ""), _UNSTORABLE)
 
 
 class StrictRequest(Request[Any, Any, Any]):
@@ -89,3 +114,11 @@ class StrictRequest(Request[Any, Any, Any]):
         field = self.route_handler.parsed_data_field
         value = parse(await self.body())
         return value if field is None else convert(value, field.annotation)
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        """The body in pieces. Errors: CareError where the caller hung up, which is no fault of ours."""
+        try:
+            async for chunk in super().stream():
+                yield chunk
+        except InternalServerException as error:
+            raise CareError(Code.VALIDATION_ERROR, message="The body did not arrive whole.") from error

@@ -13,6 +13,7 @@ from care_collective.db.call import Database
 _KEPT_SECONDS: Final = 5.0
 # Host names come from whoever calls: what is remembered has a bound.
 _REMEMBERED: Final = 1000
+_LONGEST_HOST: Final = 253
 
 
 class Community(msgspec.Struct, frozen=True):
@@ -37,7 +38,8 @@ class Communities:
     async def of_host(self, host: str) -> Community | None:
         """The community of a host name (a port is ignored), else the only one, else None."""
         name = host.rsplit("]", 1)[0] + "]" if host.startswith("[") else host.partition(":")[0]
-        name = name.lower().rstrip(".")
+        # One character past the longest is no name of ours either, and all that is remembered of it.
+        name = name.lower().rstrip(".")[: _LONGEST_HOST + 1]
         known = self._known.get(name)
         if known is not None and known[0] > self._clock():
             return known[1]

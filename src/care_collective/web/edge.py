@@ -71,8 +71,14 @@ class Edge:
         began = self._clock()
         status = 0
 
+        # Whoever may GET may ask for the head alone; servers must know HEAD (RFC 9110, 9.1), our router does not.
+        only_head = scope["method"] == "HEAD"
+        inner = {**scope, "method": "GET"} if only_head else scope
+
         async def sending(message: Message) -> None:
             nonlocal status
+            if only_head and message["type"] == "http.response.body":
+                message = {**message, "body": b""}
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message.get("headers", []), *self._added(scope, message, request_id)]
@@ -82,7 +88,7 @@ class Edge:
         if wait > 0:
             await self._refuse(sending, request_id, wait)
         else:
-            await self._app(scope, receive, sending)
+            await self._app(inner, receive, sending)
             self._note(address, status, began)
         log.info(
             "web.request",
@@ -96,7 +102,8 @@ class Edge:
     def _added(self, scope: Scope, message: Message, request_id: str) -> list[tuple[bytes, bytes]]:
         named = {name.lower() for name, _ in message.get("headers", [])}
         added = [header for header in self._headers if header[0] not in named]
-        if b"cache-control" not in named and not scope["path"].startswith("/static/"):
+        kept = scope["path"].startswith("/static/") and message["status"] < 400
+        if b"cache-control" not in named and not kept:
             added.append(_NO_STORE)
         return [*added, (b"x-request-id", request_id.encode())]
 

@@ -1,5 +1,6 @@
 """Turns every error into its answer: JSON under /api, a page elsewhere. No text of the driver's leaves."""
 
+import traceback
 from typing import Any, Final
 from urllib.parse import quote
 from uuid import UUID
@@ -11,10 +12,13 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, Valida
 from litestar.response import Redirect
 
 from care_collective.errors import CareError, Code
+from care_collective.web.body import describe
 from care_collective.web.pages import rendering
 
 # Where programs call; everywhere else people look.
-_PROGRAMS: Final = ("/api/", "/rest/", "/schema")
+_PROGRAMS: Final = ("/api/", "/rest/", "/schema/")
+
+_LONGEST_TRACE: Final = 100  # lines
 
 log = structlog.get_logger("care_collective.web")
 
@@ -40,10 +44,11 @@ def from_http(error: HTTPException) -> CareError:
 
 def _from_validation(error: ValidationException) -> CareError:
     extra = error.extra if isinstance(error.extra, list) else []
-    fields = {str(e["key"]): "Please check this value." for e in extra if isinstance(e, dict) and e.get("key")}
+    found = [e for e in extra if isinstance(e, dict) and e.get("key")]
+    fields = {str(e["key"]): describe(str(e.get("message"))) for e in found}
     if "data" in fields or not fields:
         return CareError(Code.VALIDATION_ERROR, message="Send a JSON object with the fields of this call.")
-    return CareError.invalid(**fields)
+    return CareError(Code.VALIDATION_ERROR, message=" ".join(fields.values()), fields=fields)
 
 
 def known(error: Exception) -> CareError:
@@ -86,7 +91,7 @@ def log_fault(request: Request[Any, Any, Any], error: CareError, original: Excep
             code=str(error.code),
             path=request.scope["path"],
             request_id=request.scope["state"]["request_id"],
-            exc_info=_cause(original),
+            trace=trace(original),
         )
 
 
@@ -106,23 +111,36 @@ def answer(request: Request[Any, Any, Any], original: Exception) -> Response[byt
 def answer_page(request: Request[Any, Any, Any], original: Exception) -> Response[Any]:
     """Exception handler of everything: a page for people, JSON under the programs' paths."""
     path = request.scope["path"]
-    if path.startswith(_PROGRAMS):
+    if f"{path}/".startswith(_PROGRAMS):
         return answer(request, original)
     error = known(original)
     if error.code is Code.UNAUTHENTICATED and request.scope["method"] == "GET":
         return Redirect(f"/sign-in?next={quote(path, safe='/')}", status_code=303)
     log_fault(request, error, original)
-    return rendering.render(
+    page = rendering.render(
         "error.html",
         status=error.status,
         words=error.message,
         retry_after=error.extras.get("retry_after"),
         request_id=request.scope["state"]["request_id"],
     )
+    page.headers.update(headers(error, original))
+    return page
 
 
-def _cause(original: Exception) -> Exception | None:
-    """What to log with its stack: the cause of a fault, but not of a database that is merely away for a moment."""
+def trace(original: BaseException) -> str | None:
+    """Where a fault came from: each error's type, SQLSTATE and frames, without its words and the frames' variables.
+
+    Those can hold what a member wrote, a password or a token (rule 20), which is why the log gets no `exc_info`: its
+    renderers print variables. None for a database that is merely away for a moment.
+    """
     if isinstance(original, CareError) and original.code is Code.UNAVAILABLE:
         return None
-    return original
+    lines: list[str] = []
+    error: BaseException | None = original
+    while error is not None and len(lines) < _LONGEST_TRACE:
+        state = getattr(error, "sqlstate", None)
+        lines.append(f"{type(error).__module__}.{type(error).__qualname__}{f' [{state}]' if state else ''}")
+        lines += [f"  {f.filename}:{f.lineno} in {f.name}" for f in traceback.extract_tb(error.__traceback__)]
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\n".join(lines[:_LONGEST_TRACE])

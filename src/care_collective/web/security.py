@@ -14,11 +14,13 @@ from litestar.types import HTTPScope
 from care_collective.accounts import sessions
 from care_collective.db.call import Caller
 from care_collective.errors import CareError, Code
+from care_collective.web.body import refusal
 from care_collective.web.services import Services
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 CSRF_HEADER: Final = "x-csrf-token"
 CSRF_FIELD: Final = "csrf_token"
+LONGEST_KEY: Final = 255
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 
@@ -71,25 +73,45 @@ def session_token(connection: Connection) -> str | None:
 async def identify(connection: Connection) -> Caller:
     """Who calls, nobody included. A bearer token counts before a cookie. Errors: CareError for a bad token."""
     request_id = connection.scope["state"]["request_id"]
-    key = connection.headers.get("idempotency-key")
     authorization = connection.headers.get("authorization")
     if authorization is not None:
-        return await _bearer(connection, authorization, request_id, key)
+        return await _bearer(connection, authorization, request_id)
     token = session_token(connection)
     session = await sessions.read(services(connection).database, token) if token else None
     if session is None:
         return Caller(None, await host_community_id(connection), request_id=request_id)
-    return Caller(session.user_id, session.community_id, key, request_id)
+    return Caller(session.user_id, session.community_id, idempotency_key(connection), request_id)
 
 
-async def _bearer(connection: Connection, authorization: str, request_id: str, key: str | None) -> Caller:
+async def _bearer(connection: Connection, authorization: str, request_id: str) -> Caller:
     scheme, _, token = authorization.partition(" ")
     verifier = services(connection).verifier
     if scheme.lower() != "bearer" or verifier is None:
         raise CareError(Code.UNAUTHENTICATED)
     claims = await verifier.verify(token.strip(), now=services(connection).now())
     community_id = claims.community_id or await host_community_id(connection)
-    return Caller(claims.user_id, community_id, key, request_id)
+    return Caller(claims.user_id, community_id, idempotency_key(connection), request_id)
+
+
+def idempotency_key(connection: Connection) -> str | None:
+    """The key of a write. Errors: CareError for one that breaks the rule of contract.md: without a check here, a NUL
+    would make the headers unreadable for the database and the write would run as if it had no key."""
+    keys = connection.headers.getall("idempotency-key", [])
+    if not keys or _method(connection) in SAFE_METHODS:
+        return None
+    key = keys[0]
+    if (
+        len(keys) > 1
+        or not 1 <= len(key) <= LONGEST_KEY
+        or key.strip() != key
+        or not (key.isascii() and key.isprintable())
+    ):
+        raise refusal("idempotency-key", f"Use 1 to {LONGEST_KEY} printable ASCII characters.")
+    return key
+
+
+def _method(connection: Connection) -> str:
+    return cast(HTTPScope, connection.scope)["method"]
 
 
 def check_origin(connection: Connection) -> None:
@@ -97,7 +119,9 @@ def check_origin(connection: Connection) -> None:
     if connection.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
         raise CareError(Code.PERMISSION_DENIED, reason="csrf")
     origin = connection.headers.get("origin")
-    own = {services(connection).settings.base_url, f"{connection.url.scheme}://{connection.headers.get('host', '')}"}
+    base_url = services(connection).settings.base_url
+    # Every community has a host of its own. The scheme that browsers see is the base URL's, whatever a proxy speaks.
+    own = {base_url, f"{base_url.partition(':')[0]}://{connection.headers.get('host', '')}"}
     if origin is not None and origin not in own:
         raise CareError(Code.PERMISSION_DENIED, reason="csrf")
 
@@ -120,6 +144,6 @@ async def member(connection: Connection, _: BaseRouteHandler) -> None:
     caller = await identify(connection)
     if caller.user_id is None:
         raise CareError(Code.UNAUTHENTICATED)
-    if cast(HTTPScope, connection.scope)["method"] not in SAFE_METHODS and "authorization" not in connection.headers:
+    if _method(connection) not in SAFE_METHODS and "authorization" not in connection.headers:
         check_csrf(connection, connection.headers.get(CSRF_HEADER))
     connection.scope["user"] = caller

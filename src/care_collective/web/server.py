@@ -2,18 +2,47 @@
 
 from collections.abc import Callable
 from socket import socket
-from typing import Final
+from typing import Any, Final, cast
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from care_collective.db.call import Database
 from care_collective.errors import SettingsError
 from care_collective.settings import Settings
 from care_collective.web.app import make_app
+from care_collective.web.edge import Edge
 from care_collective.web.services import make_services
 
 # Past this a request in flight is cut, so that a restart never hangs on one slow client.
 SHUTDOWN_SECONDS: Final = 10
+LONGEST_HEAD: Final = 64 * 1024
+
+
+class Protocol(HttpToolsProtocol):
+    """Bounds a request's line and headers, which httptools gathers in memory for as long as they keep coming."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  the server's own
+        super().__init__(*args, **kwargs)
+        self._head: int | None = None
+
+    def on_message_begin(self) -> None:
+        """The parser's call at the first byte of a request."""
+        super().on_message_begin()
+        self._head = 0
+
+    def on_headers_complete(self) -> None:
+        """The parser's call at the end of the headers."""
+        self._head = None
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """The transport's call. Ends a connection whose request's head has no end."""
+        super().data_received(data)
+        if self._head is not None:
+            self._head += len(data)
+            if self._head > LONGEST_HEAD and not self.transport.is_closing():
+                self.send_400_response("The head of this request is too long.")
 
 
 class _Server(uvicorn.Server):
@@ -35,12 +64,26 @@ async def serve(settings: Settings, database: Database, *, ready: Callable[[str]
 
     Errors: SettingsError when the address cannot be listened on.
     """
+    config = make_config(settings, make_app(make_services(settings, database)))
+    server = _Server(config, lambda: ready(settings.base_url))
+    try:
+        await server.serve()
+    except SystemExit as error:  # uvicorn's way to say that the address is taken
+        raise SettingsError(
+            f"CARE_PORT: {settings.host}:{settings.port} cannot be listened on; choose another."
+        ) from error
+    if not server.started:
+        raise SettingsError(f"CARE_PORT: {settings.host}:{settings.port} cannot be listened on; choose another.")
+
+
+def make_config(settings: Settings, application: Edge) -> uvicorn.Config:
+    """How uvicorn serves an application; tests serve by the same."""
     proxies = [str(network) for network in settings.trusted_proxies]
-    config = uvicorn.Config(
-        make_app(make_services(settings, database)),
+    return uvicorn.Config(
+        cast(Any, application),
         host=settings.host,
         port=settings.port,
-        http="httptools",
+        http=Protocol,
         loop="none",
         lifespan="on",
         log_config=None,
@@ -51,12 +94,3 @@ async def serve(settings: Settings, database: Database, *, ready: Callable[[str]
         forwarded_allow_ips=proxies,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
-    server = _Server(config, lambda: ready(settings.base_url))
-    try:
-        await server.serve()
-    except SystemExit as error:  # uvicorn's way to say that the address is taken
-        raise SettingsError(
-            f"CARE_PORT: {settings.host}:{settings.port} cannot be listened on; choose another."
-        ) from error
-    if not server.started:
-        raise SettingsError(f"CARE_PORT: {settings.host}:{settings.port} cannot be listened on; choose another.")

@@ -13,6 +13,7 @@ from care_collective.errors import Code
 from care_collective.messaging.service import Messaging
 from care_collective.web import security
 from care_collective.web.api import replies, schemas
+from care_collective.web.body import check_query
 
 MemberRequest = Request[Caller, Any, Any]
 
@@ -32,7 +33,7 @@ class NewMessage(msgspec.Struct, frozen=True):
 class Mark(msgspec.Struct, frozen=True):
     """The seq of the last message that was read."""
 
-    seq: int
+    seq: Annotated[int, msgspec.Meta(ge=0, le=schemas.LAST_SEQ)]
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -76,7 +77,7 @@ async def list_offers(
     request: MemberRequest,
     help_request_id: FromPath[UUID],
     cursor: FromQuery[str | None] = None,
-    limit: FromQuery[int] = 20,
+    limit: schemas.Limit = 20,
 ) -> Response[bytes]:
     """The offers on one of the caller's own requests, of both engines, by last activity."""
     return replies.passed_on(
@@ -88,7 +89,7 @@ async def list_offers(
 async def list_conversations(
     request: MemberRequest,
     cursor: FromQuery[str | None] = None,
-    limit: FromQuery[int] = 20,
+    limit: schemas.Limit = 20,
     filter_: Annotated[str, QueryParameter(name="filter", description="all or unread")] = "all",
 ) -> Response[bytes]:
     """The caller's conversations of both engines, by last activity."""
@@ -101,9 +102,9 @@ async def list_conversations(
 async def get_messages(
     request: MemberRequest,
     conversation_id: FromPath[UUID],
-    before: FromQuery[int | None] = None,
-    after: FromQuery[int | None] = None,
-    limit: FromQuery[int] = 50,
+    before: schemas.Place = None,
+    after: schemas.Place = None,
+    limit: schemas.LongLimit = 50,
 ) -> Response[bytes]:
     """A page of a thread by seq, oldest first: the newest, those before a seq, or those after one."""
     return replies.passed_on(
@@ -187,6 +188,7 @@ async def _decided(
 router = Router(
     "/api/messaging",
     guards=[security.member],
+    before_request=check_query,
     tags=["messaging"],
     route_handlers=[
         start_conversation,

@@ -11,7 +11,7 @@ from care_collective.db.call import Caller
 from care_collective.requests.service import Ask, Filters, Requests
 from care_collective.web import security
 from care_collective.web.api import replies, schemas
-from care_collective.web.body import convert, parse
+from care_collective.web.body import check_query, convert
 
 MemberRequest = Request[Caller, Any, Any]
 
@@ -36,7 +36,7 @@ async def create_request(request: MemberRequest, data: JSONBody[Ask]) -> Respons
 async def list_requests(
     request: MemberRequest,
     cursor: FromQuery[str | None] = None,
-    limit: FromQuery[int] = 20,
+    limit: schemas.Limit = 20,
     status: FromQuery[str] = "taking_offers",
     category: FromQuery[str | None] = None,
     urgency: FromQuery[str | None] = None,
@@ -71,8 +71,7 @@ async def update_request(
 )
 async def cancel_request(request: MemberRequest, help_request_id: FromPath[UUID]) -> Response[bytes]:
     """Take a request back. A body with a reason may be sent, or none."""
-    content = await request.body()
-    reason = convert(parse(content), Reason).reason if content else None
+    reason = convert(await request.json(), Reason).reason if await request.body() else None
     return replies.passed_on(await _requests(request).cancel(request.user, help_request_id, reason))
 
 
@@ -99,6 +98,7 @@ async def reopen_request(request: MemberRequest, help_request_id: FromPath[UUID]
 router = Router(
     "/api/requests",
     guards=[security.member],
+    before_request=check_query,
     tags=["requests"],
     route_handlers=[
         create_request,

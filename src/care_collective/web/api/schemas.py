@@ -1,13 +1,20 @@
 """The shapes of the API's answers, for its description. Handlers pass the functions' JSON on as it comes."""
 
 from datetime import datetime
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 import msgspec
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import QueryParameter
 
 from care_collective.errors import STATUS, Code
+
+# The largest seq there can be: past it a number is no place in a thread, and no integer of the database's.
+LAST_SEQ: Final = 2**31 - 1
+Limit = Annotated[int, QueryParameter(ge=1, le=50, description="How many, 1 to 50")]
+LongLimit = Annotated[int, QueryParameter(ge=1, le=100, description="How many, 1 to 100")]
+Place = Annotated[int | None, QueryParameter(ge=-1, le=LAST_SEQ, description="A seq")]
 
 
 class Error(msgspec.Struct, frozen=True):
@@ -20,7 +27,11 @@ class Error(msgspec.Struct, frozen=True):
     fields: dict[str, str] | None = None
     conversation_id: UUID | None = None
     status: str | None = None
+    help_request_status: str | None = None
     retry_after: int | None = None
+    restriction: Literal["limited", "suspended", "banned"] | None = None
+    until: datetime | None = None
+    why: str | None = None
 
 
 class Done(msgspec.Struct, frozen=True):

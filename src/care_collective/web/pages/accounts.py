@@ -1,6 +1,7 @@
 """Home, joining, signing in and out, and one's own status."""
 
-from typing import Any
+import re
+from typing import Any, Final
 
 import msgspec
 from litestar import Request, Response, Router, get, post
@@ -11,15 +12,17 @@ from care_collective.accounts.people import Application
 from care_collective.errors import CareError
 from care_collective.web import security
 from care_collective.web.api.auth import community_of, open_session
+from care_collective.web.errors import log_fault
 from care_collective.web.pages.rendering import current_member, page, require_member
 
 AnyRequest = Request[Any, Any, Any]
+_LONGEST_PATH: Final = 2000
 
 
 def safe_path(path: str) -> str:
     """A path of this site to go on to, or the home page for anything that could lead elsewhere."""
     # Browsers read a backslash as a slash and drop control characters: both make //host out of what looks like a path.
-    if path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable() and "\\" not in path:
+    if len(path) <= _LONGEST_PATH and re.match("/(?!/)", path) and path.isprintable() and "\\" not in path:
         return path
     return "/"
 
@@ -95,6 +98,7 @@ async def sign_up(request: AnyRequest) -> Response[Any]:
 async def _again(
     request: AnyRequest, template: str, error: CareError, form: dict[str, str], **context: object
 ) -> Response[str]:
+    log_fault(request, error, error)
     fields = error.extras.get("fields") or {"form": error.message}
     answer = await page(request, template, member=None, form=form, errors=fields, status=error.status, **context)
     if "retry_after" in error.extras:

@@ -1,0 +1,136 @@
+"""Every endpoint under /api as tests call it, on a stage where each call would succeed."""
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from harness import Person, Town
+from web_harness import PASSWORD, MakeClient, of, start
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One endpoint as tests call it: its place in the description, who calls, where, and with what."""
+
+    template: str
+    method: str = "POST"
+    path: str
+    who: Person | None
+    body: dict[str, Any] | None = None
+    query: tuple[str, ...] = ()
+    keyed: bool = True
+
+
+class Stage(msgspec.Struct, frozen=True, kw_only=True):
+    """A town with one offer made, and another to be made."""
+
+    town: Town
+    owner: Person
+    helper: Person
+    stranger: Person
+    request: UUID
+    fresh: UUID
+    conversation: str
+
+
+async def staged(town: Town, client: MakeClient) -> Stage:
+    """Sets a stage in the engine of the client's node."""
+    owner, helper, stranger = await town.member("Olga"), await town.member("Hal"), await town.member("Sam")
+    request, fresh = await town.request(owner), await town.request(owner, title="A ride on Monday")
+    opened = await client(helper).post(start(request), json={"initial_message": "I can come by on Friday at ten."})
+    return Stage(
+        town=town,
+        owner=owner,
+        helper=helper,
+        stranger=stranger,
+        request=request,
+        fresh=fresh,
+        conversation=opened.json()["conversation_id"],
+    )
+
+
+def calls(stage: Stage) -> list[Call]:
+    """Every endpoint under /api that is offered, each with a call that would succeed on the stage."""
+    owner, helper = stage.owner, stage.helper
+    messaging, requests = "/api/messaging", "/api/requests"
+    thread, one = f"{messaging}/conversations/{{conversation_id}}", f"{requests}/{{help_request_id}}"
+    offers = f"{messaging}/help-requests/{{help_request_id}}"
+    ask = {
+        "title": "Help with a form",
+        "category": "other",
+        "description": "It is long.",
+        "urgency": "normal",
+        "exchange_offer": "Soup",
+    }
+    decision = {"conversation_id": stage.conversation, "reason": "Thank you, we found somebody."}
+    join = {
+        "email": "new@example.org",
+        "password": PASSWORD,
+        "display_name": "Nia",
+        "town": "Linden",
+        "application_words": "Olga told me.",
+    }
+    return [
+        Call(
+            template=f"{offers}/start-conversation",
+            path=start(stage.fresh),
+            who=helper,
+            body={"initial_message": "I can drive you on Monday."},
+        ),
+        Call(
+            template=f"{offers}/conversations",
+            method="GET",
+            path=f"{messaging}/help-requests/{stage.request}/conversations",
+            who=owner,
+            query=("cursor", "limit"),
+        ),
+        Call(
+            template=f"{messaging}/conversations",
+            method="GET",
+            path=f"{messaging}/conversations",
+            who=owner,
+            query=("cursor", "limit", "filter"),
+        ),
+        Call(
+            template=f"{thread}/messages",
+            method="GET",
+            path=of(stage.conversation),
+            who=owner,
+            query=("before", "after", "limit"),
+        ),
+        Call(template=f"{thread}/messages", path=of(stage.conversation), who=owner, body={"content": "Thank you!"}),
+        Call(template=f"{thread}/read", path=of(stage.conversation, "read"), who=owner, body={"seq": 0}),
+        Call(template=f"{messaging}/accept-offer", path=f"{messaging}/accept-offer", who=owner, body=decision),
+        Call(template=f"{messaging}/step-back", path=f"{messaging}/step-back", who=helper, body=decision),
+        Call(template=f"{messaging}/release-helper", path=f"{messaging}/release-helper", who=owner, body=decision),
+        Call(template=f"{messaging}/reject-offer", path=f"{messaging}/reject-offer", who=owner, body=decision),
+        Call(template=f"{thread}/close", path=of(stage.conversation, "close"), who=helper),
+        Call(template=f"{thread}/reopen", path=of(stage.conversation, "reopen"), who=helper),
+        Call(template=requests, path=requests, who=owner, body=ask),
+        Call(
+            template=requests,
+            method="GET",
+            path=requests,
+            who=owner,
+            query=("cursor", "limit", "status", "category", "urgency", "search", "mine"),
+        ),
+        Call(template=one, method="GET", path=f"{requests}/{stage.request}", who=helper),
+        Call(template=one, method="PUT", path=f"{requests}/{stage.request}", who=owner, body=ask),
+        Call(template=f"{one}/cancel", path=f"{requests}/{stage.request}/cancel", who=owner, body={"reason": "Done."}),
+        Call(template=f"{one}/complete", path=f"{requests}/{stage.request}/complete", who=owner),
+        Call(template=f"{one}/reopen", path=f"{requests}/{stage.request}/reopen", who=owner),
+        Call(template="/api/auth/sign-up", path="/api/auth/sign-up", who=None, body=join, keyed=False),
+        Call(
+            template="/api/auth/sign-in",
+            path="/api/auth/sign-in",
+            who=None,
+            body={"email": "new@example.org", "password": PASSWORD},
+            keyed=False,
+        ),
+        Call(template="/api/auth/sign-out", path="/api/auth/sign-out", who=helper, keyed=False),
+        Call(template="/api/auth/me", method="GET", path="/api/auth/me", who=helper),
+        Call(template="/api/features", method="GET", path="/api/features", who=helper),
+        Call(template="/api/health", method="GET", path="/api/health", who=None),
+        Call(template="/api/health/live", method="GET", path="/api/health/live", who=None),
+        Call(template="/api/health/ready", method="GET", path="/api/health/ready", who=None),
+    ]

@@ -1,0 +1,72 @@
+"""What only a real socket can say: bodies without a length, requests that are no HTTP, callers who hang up."""
+
+import pytest
+
+from care_collective.web.services import Services
+from harness import Town
+from web.calls import Stage, staged
+from web_harness import MakeClient, bearer, raw, serving, spoken, start
+
+PIECE = b"10000\r\n" + b"a" * 65536 + b"\r\n"
+
+
+@pytest.fixture
+async def stage(town: Town, client: MakeClient) -> Stage:
+    """An offer made in the engine under test."""
+    return await staged(town, client)
+
+
+@pytest.fixture
+def headers(stage: Stage) -> dict[str, str]:
+    """The headers of the helper's own call."""
+    return {"Host": stage.town.host, "Content-Type": "application/json", **bearer(stage.helper)}
+
+
+async def test_a_body_of_10_mb_is_too_large_with_and_without_a_length(
+    services: Services, stage: Stage, headers: dict[str, str]
+) -> None:
+    chunked = {**headers, "Transfer-Encoding": "chunked"}
+    announced = {**headers, "Content-Length": "10000000"}
+    async with serving(services) as port:
+        endless = await spoken(port, raw("POST", start(stage.fresh), chunked), *[PIECE] * 160, b"0\r\n\r\n", half=True)
+        assert b"413" in endless.partition(b"\r\n")[0]
+        assert b'"code":"too_large"' in endless
+        told = await spoken(port, raw("POST", start(stage.fresh), announced))
+        assert b"413" in told.partition(b"\r\n")[0]
+        whole = await spoken(port, raw("POST", start(stage.fresh), announced), b"a" * 10_000_000, half=True)
+        assert b"413" in whole.partition(b"\r\n")[0]
+        small = await spoken(port, raw("POST", start(stage.fresh), chunked), b'3\r\n{"a\r\n0\r\n\r\n')
+        assert b'"code":"validation_error"' in small
+    assert await stage.town.count("care.threads") == 1
+
+
+async def test_what_is_no_http_is_refused_without_a_word_of_ours(
+    services: Services, stage: Stage, headers: dict[str, str]
+) -> None:
+    many = "".join(f"X-{n}: {'a' * 100}\r\n" for n in range(2000)).encode()
+    async with serving(services) as port:
+        for broken in (
+            b"nonsense\r\n\r\n",
+            raw("GET", "/ HTTP/9.9", headers),
+            raw("GET", "/caf\u00e9", headers),
+            raw("GET", "/api/features", {**headers, "Idempotency-Key": "a\x00b"}),
+            raw("GET", "/api/features", {**headers, "Idempotency-Key": "a\x01b"}),
+            raw("POST", start(stage.fresh), {**headers, "Content-Length": "-1"}),
+            raw("POST", start(stage.fresh), {**headers, "Content-Length": "5", "Transfer-Encoding": "chunked"}),
+            b"GET / HTTP/1.1\r\n" + many + b"\r\n",
+            b"GET / HTTP/1.1\r\n" + many * 3,
+            b"GET / HTTP/1.1\r\nX: " + b"a" * 300_000,
+            b"GET /" + b"a" * 300_000,
+        ):
+            answer = await spoken(port, broken, half=True)
+            assert b" 400 " in answer.partition(b"\r\n")[0] or answer == b"", (broken[:60], answer[:90])
+            assert b"Traceback" not in answer
+
+
+async def test_a_caller_who_hangs_up_is_no_fault(services: Services, stage: Stage, headers: dict[str, str]) -> None:
+    half = raw("POST", start(stage.fresh), {**headers, "Content-Length": "50"}, b'{"initial')
+    async with serving(services) as port:
+        await spoken(port, half, wait=False)
+        alive = await spoken(port, raw("GET", "/api/health/live", headers))
+        assert alive.startswith(b"HTTP/1.1 200")
+    assert await stage.town.count("care.threads") == 1
