@@ -179,6 +179,18 @@ async def test_a_failing_file_leaves_nothing_of_itself(
         assert (await migrate(connection)).rooms == tuple(rooms())
 
 
+async def test_a_migration_that_cannot_be_recorded_leaves_nothing(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with empty(postgres) as address, connected(address()) as connection:
+        with monkeypatch.context() as patched:
+            patched.setattr(runner, "__version__", "\0")  # no text of PostgreSQL's
+            with pytest.raises(asyncpg.CharacterNotInRepertoireError):
+                await migrate(connection)
+        assert "trim_text" not in await ours(connection)
+        assert not (await migrate(connection)).empty
+
+
 async def test_two_migrators_of_one_database_take_turns(postgres: Postgres) -> None:
     async with empty(postgres) as address, connected(address()) as one, connected(address()) as other:
         done = await asyncio.gather(migrate(one), migrate(other))
@@ -199,6 +211,8 @@ async def test_two_migrators_of_one_database_take_turns(postgres: Postgres) -> N
 
 async def test_two_databases_of_one_server_are_migrated_at_once(postgres: Postgres) -> None:
     for _ in range(3):
+        async with empty(postgres) as address, connected(address()) as admin:
+            await admin.execute("alter role care_app reset all")  # what only a server's first migration has to set
         async with (
             empty(postgres) as first, empty(postgres) as second, connected(first()) as one, connected(second()) as other
         ):  # fmt: skip

@@ -131,7 +131,11 @@ begin
    where r.community_id = p_community_id
      and r.user_id = p_user_id
      and r.kind = p_kind;
-  if v_used >= v_limit.allowed and v_ends > v_now then
+  if v_ends is null or v_ends <= v_now then
+    v_used := 0;
+    v_ends := v_now + make_interval(secs => v_limit.per_seconds);
+  end if;
+  if v_used >= v_limit.allowed then
     return care.refusal('rate_limited', null, jsonb_build_object(
       'retry_after', ceil(extract(epoch from v_ends - v_now))::integer));
   end if;

@@ -1,0 +1,144 @@
+"""contract.md, limits: who has used theirs up waits, and nothing else uses any."""
+
+import asyncio
+
+import pytest
+
+from database.steps import Engine, Stage, code, legacy_steps, nowhere
+from harness import FIRST_WORDS, Person, Town
+
+
+async def use(person: Person, kind: str, used: int, *, ago: str = "1 minute") -> None:
+    """Sets a member's counter, the window having begun so long ago."""
+    await person.town.care.owner.execute(
+        "insert into care.rate_counters (community_id, user_id, kind, window_start, used) "
+        "values ($1, $2, $3, now() - $5::text::interval, $4) "
+        "on conflict on constraint rate_counters_pkey do update set used = $4, window_start = excluded.window_start",
+        person.town.community_id, person.user_id, kind, used, ago,
+    )  # fmt: skip
+
+
+async def used(person: Person, kind: str) -> int:
+    """What the counter stands at."""
+    value = await person.town.care.owner.fetchval(
+        "select used from care.rate_counters where community_id = $1 and user_id = $2 and kind = $3",
+        person.town.community_id, person.user_id, kind,
+    )  # fmt: skip
+    return int(value or 0)
+
+
+async def test_the_eleventh_conversation_in_an_hour_waits(town: Town, engine: Engine) -> None:
+    owner, helper = await town.member(), await town.member()
+    for _ in range(10):
+        await engine.opened(helper, await town.request(owner))
+    request = await town.request(owner)
+    answer = await engine.offer(helper, request)
+    assert code(answer) == "rate_limited"
+    assert 3500 < answer["retry_after"] <= 3600
+    assert await used(helper, "conversations") == 10
+    # Another member, and another limit, are not touched by it.
+    assert (await engine.offer(await town.member(), request))["success"]
+    mine = (await helper.call("list_conversations"))["conversations"][0]["id"]
+    assert (await helper.send(mine, "Still talking"))["success"]
+    # The hour passes.
+    await use(helper, "conversations", 10, ago="59 minutes 59 seconds")
+    assert (await engine.offer(helper, request))["retry_after"] == 1
+    await use(helper, "conversations", 10, ago="1 hour")
+    assert (await engine.offer(helper, request))["success"]
+    assert await used(helper, "conversations") == 1
+
+
+async def test_refusals_replays_and_existing_conversations_use_nothing(town: Town, engine: Engine) -> None:
+    owner, helper = await town.member(), await town.member()
+    request, ended = await town.request(owner), await town.request(owner, status="completed")
+    assert (await engine.offer(helper, request, key="k"))["success"]
+    assert await used(helper, "conversations") == 1
+    for answer in (
+        await engine.offer(helper, request, key="k"),
+        await engine.offer(helper, request, "Other words than these", key="k"),
+        await engine.offer(helper, request),
+        await engine.offer(helper, ended),
+        await engine.offer(helper, nowhere()),
+        await engine.offer(helper, request, "short"),
+        await engine.offer(helper, await town.request(helper)),
+    ):
+        assert code(answer) != "rate_limited"
+    assert await used(helper, "conversations") == 1
+    # Past the limit what is there is still found, and the first answer still given.
+    await use(helper, "conversations", 10)
+    assert code(await engine.offer(helper, request)) == "conversation_exists"
+    assert (await engine.offer(helper, request, key="k"))["success"]
+
+
+async def test_an_opening_in_v1_is_counted_once_whatever_its_retries(town: Town) -> None:
+    owner, helper = await town.member(), await town.member()
+    request = await town.request(owner)
+    await legacy_steps(helper, request, steps=1)
+    await legacy_steps(helper, request, steps=2)
+    await legacy_steps(helper, request)
+    assert await used(helper, "conversations") == 1
+
+
+async def test_the_51st_message_in_a_minute_waits(stage: Stage) -> None:
+    await use(stage.helper, "messages", 49, ago="30 seconds")
+    assert (await stage.helper.send(stage.conversation, "The fiftieth", key="k"))["success"]
+    answer = await stage.helper.send(stage.conversation, "One more")
+    assert code(answer) == "rate_limited"
+    assert 25 <= answer["retry_after"] <= 30
+    assert (await stage.helper.send(stage.conversation, "The fiftieth", key="k"))["success"]
+    assert (await stage.owner.send(stage.conversation, "Mine is not used up"))["success"]
+    assert await used(stage.helper, "messages") == 50
+    await use(stage.helper, "messages", 50, ago="1 minute")
+    assert (await stage.helper.send(stage.conversation, "A minute later"))["success"]
+
+
+async def test_refused_messages_use_nothing(stage: Stage) -> None:
+    stranger = await stage.town.member()
+    await stage.helper.send(stage.conversation, " ")
+    await stage.helper.send(nowhere(), "To nobody")
+    await stranger.send(stage.conversation, "To strangers")
+    await stage.owner.call("close_conversation", conversation_id=stage.conversation)
+    await stage.helper.send(stage.conversation, "Too late")
+    assert await used(stage.helper, "messages") == 0
+    assert await used(stranger, "messages") == 0
+
+
+async def test_a_limited_member_writes_ten_a_day(stage: Stage) -> None:
+    await stage.town.restrict(stage.helper, "limited")
+    await use(stage.helper, "messages_limited", 9, ago="23 hours")
+    assert (await stage.helper.send(stage.conversation, "The tenth"))["success"]
+    answer = await stage.helper.send(stage.conversation, "The eleventh")
+    assert code(answer) == "rate_limited"
+    assert 3500 < answer["retry_after"] <= 3600
+    assert (await stage.owner.send(stage.conversation, "Not limited"))["success"]
+    assert await used(stage.owner, "messages_limited") == 0
+    await use(stage.helper, "messages_limited", 10, ago="1 day")
+    assert (await stage.helper.send(stage.conversation, "The next day"))["success"]
+
+
+@pytest.mark.parametrize("limit", [0, 1, 3])
+async def test_a_community_sets_its_own_limits(town: Town, limit: int) -> None:
+    own = await town.care.town(limits={"conversations_per_hour": limit, "messages_per_minute": limit})
+    owner, helper = await own.member(), await own.member()
+    expected = ["success"] * limit + ["rate_limited"] * (4 - limit)
+    assert [code(await helper.offer_v2(await own.request(owner))) for _ in range(4)] == expected
+    await use(helper, "conversations", 0, ago="2 hours")
+    await own.care.owner.execute("update public.communities set settings = '{}' where id = $1", own.community_id)
+    assert (await helper.offer_v2(await own.request(owner)))["success"]
+
+
+async def test_concurrent_offers_of_one_member_do_not_pass_the_limit(town: Town, engine: Engine) -> None:
+    owner, helper = await town.member(), await town.member()
+    requests = [await town.request(owner) for _ in range(14)]
+    answers = await asyncio.gather(*(engine.offer(helper, request) for request in requests))
+    assert sorted(code(a) for a in answers) == ["rate_limited"] * 4 + ["success"] * 10
+    assert await town.care.violations(town.community_id) == []
+
+
+async def test_a_limit_that_cannot_be_read_refuses(town: Town, engine: Engine) -> None:
+    own = await town.care.town(limits={"conversations_per_hour": "many"})
+    owner, helper = await own.member(), await own.member()
+    answer = await engine.offer(helper, await own.request(owner), FIRST_WORDS)
+    assert code(answer) == "server_error"
+    assert "many" not in str(answer)
+    assert await own.count("public.conversations") + await own.count("public.conversations_v2") == 0
