@@ -24,6 +24,10 @@ PGSPOT_EXCLUDED = {
     "PS002",
     "PS015",
 }
+# The view care.threads: its names are resolved once, when the runner makes it, under the runner's closed search path.
+PGSPOT_KNOWN = re.compile(
+    r"'>=' in c\.last_seq >= 0|in CAST\(('v1'|'v2'|NULL) AS text\)|in r\.(community_id = c\.community_id|id = c\.help_re)"
+)
 # plpgsql_check's own notes that are choices here.
 CHECK_EXCLUDED = re.compile(r"^performance|hidden casting|should be defined as|IMMUTABLE|never read|unused parameter")
 
@@ -38,15 +42,17 @@ def test_squawk_finds_nothing_in_the_migrations() -> None:
 
 
 def test_pgspot_finds_nothing_in_what_the_runner_runs(tmp_path: Path) -> None:
-    # As the runner runs it: under its search path, in its order.
-    text = (
-        "set search_path = pg_catalog, pg_temp;\n" + "".join(m.text for m in migrations()) + "".join(rooms().values())
+    # The tables are made under the runner's search path; the functions have to bring their own.
+    (tmp_path / "tables.sql").write_text(
+        "set search_path = pg_catalog, pg_temp;\n" + "".join(migration.text for migration in migrations())
     )
-    (tmp_path / "all.sql").write_text(text)
-    done = subprocess.run([TOOLS / "pgspot", tmp_path / "all.sql"], capture_output=True, text=True, check=False)
-    found = [f for f in re.findall(r"^(PS\d+): (.*)$", done.stdout, flags=re.MULTILINE) if f[0] not in PGSPOT_EXCLUDED]
-    assert found == []
-    assert "Unknown: 0" in done.stdout
+    (tmp_path / "functions.sql").write_text("".join(rooms().values()))
+    for name in ("tables.sql", "functions.sql"):
+        done = subprocess.run([TOOLS / "pgspot", tmp_path / name], capture_output=True, text=True, check=False)
+        found = re.findall(r"^(PS\d+): (.*)$", done.stdout, flags=re.MULTILINE)
+        assert found, "it has read nothing"
+        assert [f for f in found if f[0] not in PGSPOT_EXCLUDED and not PGSPOT_KNOWN.search(f[1])] == []
+        assert "Unknown: 0" in done.stdout
 
 
 async def test_plpgsql_check_finds_nothing_in_any_function(scratch: Care) -> None:
