@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 import msgspec
@@ -80,8 +80,8 @@ async def serving(services: Services) -> AsyncIterator[int]:
     settings = msgspec.structs.replace(services.settings, host="127.0.0.1", port=0)
     server = _Server(make_config(settings, make_app(services)))
     task = asyncio.create_task(server.serve())
-    while not server.started and not task.done():
-        await asyncio.sleep(0)  # noqa: ASYNC110  uvicorn has no event to wait for
+    while not server.started and not task.done():  # noqa: ASYNC110  uvicorn has no event to wait for
+        await asyncio.sleep(0)
     try:
         yield server.servers[0].sockets[0].getsockname()[1]
     finally:
@@ -114,6 +114,33 @@ def raw(method: str, path: str, headers: dict[str, str], body: bytes = b"") -> b
     """A request as it stands on the wire; the connection ends after it."""
     lines = [f"{method} {path} HTTP/1.1", "Connection: close", *(f"{name}: {value}" for name, value in headers.items())]
     return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def application(email: str, *, password: str = PASSWORD, name: str = "Nia") -> dict[str, str]:
+    """What somebody writes to join."""
+    return {"email": email, "password": password, "display_name": name, "town": "Linden"}
+
+
+def fresh_email() -> str:
+    """An address that nobody has yet."""
+    return f"nia-{uuid4().hex[:12]}@example.org"
+
+
+async def joined(client: Client, email: str, *, password: str = PASSWORD) -> dict[str, Any]:
+    """Joins over HTTP, which has to succeed; the answer. The client is signed in from then on."""
+    answer = await client.post("/api/auth/sign-up", json=application(email, password=password))
+    assert answer.status_code == 201, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+async def approve(town: Town, user_id: str) -> None:
+    """Approves a member, as a coordinator would."""
+    await town.care.owner.execute(
+        "update public.profiles set verification_status = 'approved' where community_id = $1 and user_id = $2",
+        town.community_id,
+        UUID(user_id),
+    )
 
 
 def shown(logged: list[Any]) -> str:
