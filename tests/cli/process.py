@@ -1,0 +1,99 @@
+"""Runs the command line as a process of its own, as people and scripts do."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+_SOURCE = Path(__file__).parents[2] / "src"
+_ONE_COMMAND = 60.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a command said and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401  each command has its own shape
+        """The standard output, decoded."""
+        return msgspec.json.decode(self.out)
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """An environment with little more than a state folder in it."""
+
+    state: Path
+
+    def environ(self, **more: str) -> dict[str, str]:
+        """The whole environment of a command."""
+        base = {"PATH": os.environ["PATH"], "HOME": str(self.state), "PYTHONPATH": str(_SOURCE)}
+        return {**base, "PYTHONWARNINGS": "error", "CARE_DATA_DIR": str(self.state), **more}
+
+    def run(self, *arguments: str, **environ: str) -> Outcome:
+        """Runs a command to its end."""
+        done = subprocess.run(
+            _command(arguments), env=self.environ(**environ), capture_output=True, text=True, timeout=_ONE_COMMAND
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    @contextmanager
+    def serving(self, *arguments: str, **environ: str) -> Iterator["Serving"]:
+        """Runs a command that serves, once it has said that it is ready; ends it by SIGTERM."""
+        process = subprocess.Popen(
+            _command(arguments), env=self.environ(**environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            serving = Serving(process, _until_ready(process))
+            yield serving
+        finally:
+            if process.poll() is None:
+                process.terminate()
+            process.communicate(timeout=_ONE_COMMAND)
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A process that serves, and what it had said by then."""
+
+    process: subprocess.Popen[str]
+    greeting: str
+
+    def stop(self) -> Outcome:
+        """Ends it by SIGTERM."""
+        self.process.terminate()
+        out, err = self.process.communicate(timeout=_ONE_COMMAND)
+        return Outcome(self.process.returncode, out, err)
+
+
+def _command(arguments: tuple[str, ...]) -> list[str]:
+    return [sys.executable, "-P", "-m", "care_collective", *arguments]
+
+
+def _until_ready(process: subprocess.Popen[str]) -> str:
+    """Everything up to the line that says that it is ready; fails with what was said if that does not come."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    said = ""
+    limit = threading.Timer(_ONE_COMMAND, process.kill)
+    limit.start()
+    try:
+        for line in process.stdout:
+            said += line
+            if "is ready at" in line:
+                return said
+    finally:
+        limit.cancel()
+    raise AssertionError(f"not ready: {said}{process.stderr.read()}")

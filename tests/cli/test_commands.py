@@ -1,0 +1,154 @@
+"""The commands that look after a deployment, one after another on one embedded database."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from care_collective.db.embedded import running
+from cli.process import Shell
+
+COMMANDS = [
+    ["serve"],
+    ["demo"],
+    ["migrate"],
+    ["doctor"],
+    ["member"],
+    *(["member", verb] for verb in ("invite", "approve", "reject", "role", "list")),
+    ["community"],
+    *(["community", verb] for verb in ("add", "set", "list")),
+]
+
+
+@pytest.fixture(scope="module")
+def shell(state_folder: Path) -> Shell:
+    """An embedded deployment of this module's, empty at first."""
+    return Shell(state_folder / "cli")
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself(shell: Shell, command: list[str]) -> None:
+    shown = shell.run(*command, "--help")
+    assert shown.code == 0
+    leaf = command not in (["member"], ["community"])
+    assert ("Example" in shown.out) == leaf
+    assert not leaf or f"scripts/serve {' '.join(command)}" in shown.out
+
+
+def test_help_and_version_load_neither_driver_nor_web(shell: Shell) -> None:
+    heavy = "{'asyncio', 'asyncpg', 'litestar', 'msgspec', 'uvicorn'}"
+    code = f"import sys, care_collective.cli; sys.exit(bool({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], env=shell.environ()).returncode == 0
+    assert shell.run("--version").out == "care-collective, version 0.1.0\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["no-such-command"], ["serve", "--port", "70000"], ["member", "invite", "no address", "--name", "A"]],
+    ids=" ".join,
+)
+def test_wrong_usage_is_2(shell: Shell, arguments: list[str]) -> None:
+    assert shell.run(*arguments).code == 2
+
+
+@pytest.mark.parametrize("command", ["serve", "demo", "migrate", "doctor"])
+def test_a_wrong_setting_is_2_and_one_line(shell: Shell, command: str) -> None:
+    refused = shell.run(command, CARE_LOG="loud")
+    assert refused.code == 2
+    assert refused.out == ""
+    assert refused.err.startswith("care-collective: CARE_LOG is 'loud': must be")
+    assert refused.err.count("\n") == 1
+
+
+def test_a_server_that_is_not_there_is_2_and_one_line(shell: Shell) -> None:
+    refused = shell.run("doctor", DATABASE_URL="postgresql://care:hunter2@127.0.0.1:1/care")
+    assert refused.code == 2
+    assert refused.err.count("\n") == 1
+    assert "hunter2" not in refused.err
+
+
+def test_migrate_says_what_is_to_do_and_does_it_once(shell: Shell) -> None:
+    before = shell.run("migrate", "--check", "--json")
+    assert before.code == 1
+    assert "0002_core" in before.json["to_do"]["migrations"]
+    assert not before.json["up_to_date"]
+    done = shell.run("migrate")
+    assert done.code == 0
+    assert "Done: migration 0002_core" in done.out
+    after = shell.run("migrate", "--check", "--json")
+    assert after.code == 0
+    assert after.json == {"up_to_date": True, "to_do": {"migrations": [], "functions": []}}
+
+
+def test_members_need_a_community(shell: Shell) -> None:
+    refused = shell.run("member", "list")
+    assert refused.code == 2
+    assert "community add SLUG" in refused.err
+
+
+def test_a_community_is_added_changed_and_listed(shell: Shell) -> None:
+    assert "none yet" in shell.run("community", "list").out
+    given = ["--name", "Linden Row", "--host", "Help.Example.org", "--time-zone", "Europe/Lisbon"]
+    added = shell.run("community", "add", "linden-row", *given, "--json")
+    assert added.code == 0
+    assert added.json["hosts"] == ["help.example.org"]
+    for wrong in (
+        ["linden-row", "--name", "Again"],
+        ["other", "--name", "Other", "--host", "help.example.org"],
+        ["other", "--name", "Other", "--time-zone", "Mars/Olympus"],
+        ["other", "--name", " "],
+        ["Not A Slug", "--name", "Other"],
+    ):
+        refused = shell.run("community", "add", *wrong)
+        assert refused.code == 1, refused
+        assert refused.err.count("\n") == 2  # the start of PostgreSQL, and why not
+    changed = shell.run("community", "set", "linden-row", "--host", "", "--emergency-line", "112", "--json").json
+    assert (changed["hosts"], changed["emergency_line"], changed["name"]) == ([], "112", "Linden Row")
+    assert shell.run("community", "set", "linden-row").code == 2
+    assert shell.run("community", "set", "nowhere", "--name", "X").code == 2
+    assert [c["slug"] for c in shell.run("community", "list", "--json").json["communities"]] == ["linden-row"]
+
+
+def test_members_are_invited_judged_and_given_roles(shell: Shell) -> None:
+    invited = shell.run("member", "invite", "Rosa@Example.org", "--name", "Rosa", "--coordinator", "--json")
+    assert invited.code == 0
+    assert invited.json["email"] == "rosa@example.org"
+    assert len(invited.json["password"]) == 19
+    assert shell.run("member", "invite", "rosa@example.org", "--name", "Rosa").code == 1
+    assert shell.run("member", "role", "rosa@example.org", "operator").code == 0
+    assert shell.run("member", "reject", "rosa@example.org", "--reason", "Moved away.").code == 0
+    rejected = shell.run("member", "list", "--status", "rejected", "--json").json["members"]
+    assert [(m["is_coordinator"], m["is_operator"]) for m in rejected] == [(True, True)]
+    assert shell.run("member", "approve", "rosa@example.org").code == 0
+    assert "rosa@example.org" in shell.run("member", "list").out
+    absent = shell.run("member", "approve", "nobody@example.org")
+    assert absent.code == 1
+    assert "is no member of linden-row" in absent.err
+
+
+def test_with_several_communities_one_has_to_be_named(shell: Shell) -> None:
+    assert shell.run("community", "add", "harbour", "--name", "Harbour").code == 0
+    refused = shell.run("member", "list")
+    assert refused.code == 2
+    assert "--community: harbour, linden-row" in refused.err
+    known = shell.run("member", "invite", "rosa@example.org", "--name", "Rosa", "--community", "harbour", "--json")
+    assert known.json["password"] is None  # she has one
+
+
+async def test_doctor_finds_what_must_not_be(shell: Shell) -> None:
+    sound = shell.run("doctor", "--json")
+    assert (sound.code, sound.json) == (0, {"violations": []})
+    async with running(shell.state / "postgres") as server:
+        connection = await asyncpg.connect(server.dsn(database="care"))
+        await connection.execute(
+            "insert into public.conversation_members "
+            "(community_id, conversation_id, user_id, version, last_activity_at) "
+            "select community_id, gen_random_uuid(), user_id, 'v2', now() from public.profiles limit 1"
+        )
+        await connection.close()
+    found = shell.run("doctor", "--json")
+    assert found.code == 1
+    assert [(v["kind"], v["engine"]) for v in found.json["violations"]] == [("member_without_conversation", "v2")]
+    assert "member_without_conversation  v2" in shell.run("doctor").out
