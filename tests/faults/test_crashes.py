@@ -88,10 +88,13 @@ class Ledger:
                 assert monotonic() < ends, f"not answered for {PATIENCE} s"
                 await asyncio.sleep(0.02)
 
-    async def client(self, number: int) -> None:
-        """One person who opens conversations in both engines and writes into them, until the test ends."""
+    async def pair(self, number: int) -> tuple[Person, Person, list[UUID]]:
+        """A requester, a helper and what the helper may offer help on."""
         owner, helper = await self.town.member(f"Olga{number}"), await self.town.member(f"Hal{number}")
-        requests = [await self.town.request(owner) for _ in range(rounds(30))]
+        return owner, helper, [await self.town.request(owner) for _ in range(rounds(20))]
+
+    async def client(self, number: int, owner: Person, helper: Person, requests: list[UUID]) -> None:
+        """Two people who open conversations in both engines and write into them, until the test ends."""
         facades = [held(self.town.care, stage) for stage in ("off", "on")]
         threads: list[UUID] = []
         while not self.ended.is_set():
@@ -158,9 +161,10 @@ async def endure(postgres: Postgres, strike: Callable[[Care], Awaitable[None]], 
     async with care(postgres, name, size=CLIENTS + 2) as opened:
         assert await opened.owner.fetchval("show fsync") == "on"
         ledger = Ledger(await opened.town(limits=WIDE), random.Random(1))
+        pairs = [await ledger.pair(number) for number in range(CLIENTS)]
         async with asyncio.TaskGroup() as clients:
-            for number in range(CLIENTS):
-                clients.create_task(ledger.client(number))
+            for number, pair in enumerate(pairs):
+                clients.create_task(ledger.client(number, *pair))
             for _ in range(times):
                 await progress(ledger, 60)
                 await strike(opened)
@@ -207,7 +211,7 @@ async def test_what_was_acknowledged_survives_the_death_of_backends(
     async def strike(opened: Care) -> None:
         ends = monotonic() + PATIENCE
         while monotonic() < ends:
-            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
                 rows = await opened.owner.fetch(
                     "select pid from pg_stat_activity where datname = current_database() and usename = 'care_app' "
                     "and backend_type = 'client backend' order by state = 'active' desc, pid limit 4"
