@@ -43,6 +43,15 @@ as $$
    where c.last_seq >= 0
    group by c.community_id, c.id
   having count(p.user_id) <> 2
+      or count(p.user_id) filter (where p.user_id in (c.created_by, c.requester_id)) <> 2
+   union all
+  select 'foreign_message', t.version, m.community_id, m.conversation_id, 'message ' || m.id
+    from care.thread_messages m
+    join care.threads t
+      on t.community_id = m.community_id
+     and t.id = m.conversation_id
+   where m.sender_id not in (t.requester_id, t.helper_id)
+      or m.recipient_id not in (t.requester_id, t.helper_id)
    union all
   select 'unread_sum', m.version, m.community_id, m.conversation_id,
          'member ' || m.user_id || ' has ' || m.unread || ', counted ' || counted.unread
