@@ -50,7 +50,7 @@ async def test_a_second_offer_is_led_to_the_first_in_whatever_state_it_is(town: 
 
     for result, status in ((again, "active"), (closed, "closed"), (ended, "closed")):
         assert (result.success, result.error) == (False, Code.CONVERSATION_EXISTS)
-        assert UUID(str(result.conversation_id)) == conversation
+        assert result.conversation_id == conversation
         assert result.extras["status"] == status
     assert await conversations(town) == 1
 
@@ -131,7 +131,7 @@ async def test_a_block_after_the_opening_leaves_a_conversation_that_looks_closed
     await town.block(owner, helper)
     again = await engine.offer(helper, request)
     assert (again.error, again.extras["status"]) == (Code.CONVERSATION_EXISTS, "closed")
-    assert UUID(str(again.conversation_id)) == conversation
+    assert again.conversation_id == conversation
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ async def test_another_key_does_not_open_a_second_conversation(town: Town, engin
     first = await engine.offer(helper, request, key="tap")
     for key in ("other", None):
         again = await engine.offer(helper, request, key=key)
-        assert (again.error, str(again.conversation_id)) == (Code.CONVERSATION_EXISTS, str(first.conversation_id))
+        assert (again.error, again.conversation_id) == (Code.CONVERSATION_EXISTS, first.conversation_id)
 
 
 # --- Talking

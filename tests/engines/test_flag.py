@@ -66,7 +66,7 @@ async def test_a_pair_has_one_conversation_across_the_engines(town: Town, engine
     result = await other(engine).offer(helper, request)
 
     assert (result.error, result.extras["status"]) == (Code.CONVERSATION_EXISTS, "active")
-    assert UUID(str(result.conversation_id)) == conversation
+    assert result.conversation_id == conversation
     assert await town.count("public.conversations") + await town.count("public.conversations_v2") == 1
     assert (await other(engine).offer(await town.member("Eve"), request)).version == other(engine).version
 

@@ -290,7 +290,7 @@ async def test_the_words_of_another_call_are_no_replay_of_a_key(town: Town) -> N
     won = await V2.offer(helper, request, "Other words, and they came first.")
     for engine in (V1, V2):
         result = await engine.offer(helper, request, key="tap")
-        assert (result.error, str(result.conversation_id)) == (Code.CONVERSATION_EXISTS, str(won.conversation_id))
+        assert (result.error, result.conversation_id) == (Code.CONVERSATION_EXISTS, won.conversation_id)
     assert won.version == "v1"
     (item,) = (await owner.call("list_conversations"))["conversations"]
     assert item["last_message"]["content"] == "Other words, and they came first."

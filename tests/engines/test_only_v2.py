@@ -127,7 +127,7 @@ async def test_a_client_that_goes_away_between_the_steps_leaves_what_a_retry_com
     again = await engine.offer(helper, request, key=key)
 
     assert (retried.success, retried.version, retried.conversation_id) == (True, "v1", orphan)
-    assert str(again.conversation_id) == str(orphan)
+    assert again.conversation_id == orphan
     assert (again.success, again.replayed, again.error) == (
         (True, True, None) if key else (False, False, Code.CONVERSATION_EXISTS)
     )
@@ -153,7 +153,7 @@ async def test_the_cut_answer_of_the_last_step_is_replayed_by_its_key_and_told_w
     replayed = await engine.offer(helper, request, key="tap")
     told = await engine.offer(helper, request)
     assert (replayed.success, replayed.replayed, replayed.conversation_id) == (True, True, conversation)
-    assert (told.error, str(told.conversation_id)) == (Code.CONVERSATION_EXISTS, str(conversation))
+    assert (told.error, told.conversation_id) == (Code.CONVERSATION_EXISTS, conversation)
     assert await is_whole(town, owner)
 
 

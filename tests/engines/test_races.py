@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
@@ -35,8 +35,9 @@ async def test_sixteen_identical_offers_at_once_open_one_conversation(town: Town
     )
     request = await town.request(await town.member("Olga"))
     facades = [held(town.care, "off"), held(town.care, "on")]
-    full = keys == "none"
-    played = await members(town, rounds(1000 if full else 60))
+    # The full number of goals.md on the server that is the default, a quarter of it on the other.
+    full = 1000 if town.care.server.version == 18 else 250
+    played = await members(town, rounds(full if keys == "none" else 60))
     answers: Counter[str] = Counter()
 
     for number, helper in enumerate(played):
@@ -52,7 +53,7 @@ async def test_sixteen_identical_offers_at_once_open_one_conversation(town: Town
         )
         first = {r.conversation_id for r in results if r.success and not r.replayed}
         assert len(first) == 1
-        assert {UUID(str(r.conversation_id)) for r in results} == first
+        assert {r.conversation_id for r in results} == first
         answers.update("replayed" if r.replayed else str(r.error or "success") for r in results)
 
     rest = "replayed" if keys == "one for all" else "conversation_exists"

@@ -46,12 +46,15 @@ async def test_sixty_four_writers_and_their_readers_see_one_order(postgres: Post
             person = (owner, helper)[writer % 2]
             for number in range(each):
                 words = f"Message {number} of writer {writer}"
-                sent = (await facade.send_message(person.caller(), conversation, words)).raised()
+                for _ in range(20):  # 32 queue for one profile row; on a slow machine beyond the lock time-out
+                    sent = await facade.send_message(person.caller(f"{writer} {number}"), conversation, words)
+                    if sent.error != Code.UNAVAILABLE:
+                        break
                 assert sent.seq is not None
                 assert sent.message_id is not None
                 written.append((sent.seq, sent.message_id, words))
 
-        async def read(person: Person, *, marks: bool) -> list[tuple[int, UUID, str]]:
+        async def read(person: Person, *, marks: int) -> list[tuple[int, UUID, str]]:
             """Pages through the thread as it grows; the cursor is the last seq seen and never goes back."""
             seen: list[tuple[int, UUID, str]] = []
             while True:
@@ -62,16 +65,20 @@ async def test_sixty_four_writers_and_their_readers_see_one_order(postgres: Post
                 ).data()
                 seen += [(m["seq"], UUID(m["id"]), m["content"]) for m in page["messages"]]
                 if marks and seen:
-                    (await facade.mark_read(person.caller(), conversation, seen[-1][0])).data()
+                    try:
+                        (await facade.mark_read(person.caller(), conversation, seen[-1][0])).data()
+                    except CareError as error:
+                        if error.code != Code.UNAVAILABLE:
+                            raise
+                        last = False
                 if last and not page["has_more"]:
                     return seen
 
-        readers = [
-            asyncio.create_task(read(person, marks=marks)) for person in (owner, helper) for marks in (False, True)
-        ]
-        await asyncio.gather(*(write(writer) for writer in range(WRITERS)))
-        done.set()
-        seen = await asyncio.gather(*readers)
+        async with asyncio.TaskGroup() as tasks:
+            readers = [tasks.create_task(read(person, marks=marks)) for person in (owner, helper) for marks in (0, 1)]
+            await asyncio.gather(*(write(writer) for writer in range(WRITERS)))
+            done.set()
+        seen = [reader.result() for reader in readers]
 
         order = sorted(written)
         assert [seq for seq, _, _ in order] == list(range(1, WRITERS * each + 1))

@@ -34,12 +34,13 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def refused(cls, error: CareError) -> "Result":
         """The result of a refusal or fault."""
+        existing = error.extras.get("conversation_id")
         return cls(
             success=False,
             error=error.code,
             reason=error.reason,
             message=error.message,
-            conversation_id=error.extras.get("conversation_id"),
+            conversation_id=None if existing is None else UUID(str(existing)),
             extras=error.extras,
         )
 
