@@ -15,6 +15,7 @@ import uvicorn
 from care_collective.accounts import tokens
 from care_collective.settings import Settings
 from care_collective.web.app import make_app
+from care_collective.web.edge import Edge
 from care_collective.web.server import make_config
 from care_collective.web.services import Services, make_services, utc_now
 from harness import Care, Person, Town
@@ -38,10 +39,21 @@ def services_for(care: Care, **changes: Any) -> Services:  # noqa: ANN401
     return make_services(msgspec.structs.replace(SETTINGS, **changes), care.database)
 
 
+_APPLICATIONS: dict[int, tuple[Services, Edge]] = {}
+
+
+def application_of(services: Services) -> Edge:
+    """The one application of a node: making one takes a tenth of a second."""
+    known = _APPLICATIONS.get(id(services))
+    if known is None:
+        known = _APPLICATIONS[id(services)] = services, make_app(services)
+    return known[1]
+
+
 def browser(services: Services, town: Town, *, address: tuple[str, int] = ADDRESS) -> Client:
     """A client without a token that keeps cookies, at the town's host."""
     scheme = services.settings.base_url.partition(":")[0]
-    transport = httpx.ASGITransport(make_app(services), client=address)
+    transport = httpx.ASGITransport(application_of(services), client=address)
     return httpx.AsyncClient(transport=transport, base_url=f"{scheme}://{town.host}")
 
 
@@ -78,7 +90,7 @@ class _Server(uvicorn.Server):
 async def serving(services: Services) -> AsyncIterator[int]:
     """The application on a real socket of this machine, served as in production; its port."""
     settings = msgspec.structs.replace(services.settings, host="127.0.0.1", port=0)
-    server = _Server(make_config(settings, make_app(services)))
+    server = _Server(make_config(settings, application_of(services)))
     task = asyncio.create_task(server.serve())
     while not server.started and not task.done():  # noqa: ASYNC110  uvicorn has no event to wait for
         await asyncio.sleep(0)

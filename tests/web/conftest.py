@@ -5,10 +5,9 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from care_collective.web.app import make_app
 from care_collective.web.services import Services
 from harness import Care, Person, Town
-from web_harness import ADDRESS, Client, MakeClient, bearer, services_for
+from web_harness import ADDRESS, Client, MakeClient, application_of, bearer, services_for
 
 
 @pytest.fixture(params=["v1", "v2"])
@@ -28,7 +27,7 @@ async def services(shared: Care, engine: str) -> AsyncIterator[Services]:
 @pytest.fixture
 async def client(services: Services, town: Town) -> AsyncIterator[MakeClient]:
     """Makes clients of the town's host: a member's with a bearer token, or nobody's."""
-    transport = httpx.ASGITransport(make_app(services), client=ADDRESS)
+    transport = httpx.ASGITransport(application_of(services), client=ADDRESS)
     opened: list[Client] = []
 
     def make(person: Person | None = None) -> Client:

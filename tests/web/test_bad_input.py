@@ -272,14 +272,14 @@ async def test_paths_and_methods_that_there_are_none_of(client: MakeClient, stag
     assert (page.status_code, "GET" in page.headers["allow"]) == (405, True)
 
 
-@pytest.mark.parametrize("key", ["", "k" * 256, "a\x01b", "a\tb", "\x7f", "é", "a\x00b", " a", "a "])
-async def test_a_key_of_a_bad_shape_is_refused(client: MakeClient, stage: Stage, key: str) -> None:
+async def test_a_key_of_a_bad_shape_is_refused(client: MakeClient, stage: Stage) -> None:
     before = await contents(stage)
     for call in calls(stage):
         if call.method != "GET" and call.keyed:
-            headers = [(b"Idempotency-Key", key.encode("latin-1"))]
-            answer = await client(call.who).request(call.method, call.path, json=call.body, headers=headers)
-            assert "idempotency-key" in refused(answer, (call.template, key))["fields"]
+            for key in ("", "k" * 256, "a\x01b", "a\tb", "\x7f", "é", "a\x00b", " a", "a "):
+                headers = [(b"Idempotency-Key", key.encode("latin-1"))]
+                answer = await client(call.who).request(call.method, call.path, json=call.body, headers=headers)
+                assert "idempotency-key" in refused(answer, (call.template, key))["fields"]
     assert await contents(stage) == before
 
 

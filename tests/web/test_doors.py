@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from care_collective.accounts import tokens
 from care_collective.accounts.people import Accounts
+from care_collective.web.pages.accounts import safe_path
 from care_collective.web.services import Services, utc_now
 from harness import FIRST_WORDS, Care, Town
 from web_harness import (
@@ -63,7 +64,7 @@ async def test_a_change_through_a_cookie_needs_the_sessions_own_token(services: 
         mine, theirs = await joined(client, fresh_email()), await joined(other, fresh_email())
         await approve(town, mine["user_id"])
         for token in (None, "", "wrong", theirs["csrf_token"], mine["csrf_token"].upper(), "\xff"):
-            headers = {} if token is None else {"x-csrf-token": token.encode("latin-1")}
+            headers = {} if token is None else {b"x-csrf-token": token.encode("latin-1")}
             answer = await client.post("/api/requests", json=ASK, headers=headers)
             assert (answer.status_code, answer.json()["reason"]) == (403, "csrf"), token
         assert await town.count("public.help_requests") == 0
@@ -185,34 +186,36 @@ async def test_a_token_without_a_community_takes_the_hosts(services: Services, t
             assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated"), path
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "//evil.example",
-        "/\\evil.example",
-        "\\\\evil.example",
-        "https://evil.example",
-        "https:evil.example",
-        "javascript:alert(1)",
-        "/\t/evil.example",
-        "/\n/evil.example",
-        "\t//evil.example",
-        " //evil.example",
-        "/\x00/evil.example",
-        "/\u2028/evil.example",
-        "evil.example",
-        "",
-        "/" + "a" * 5000,
-    ],
+ELSEWHERE = (
+    "//evil.example",
+    "/\\evil.example",
+    "\\\\evil.example",
+    "https://evil.example",
+    "https:evil.example",
+    "javascript:alert(1)",
+    "/\t/evil.example",
+    "/\n/evil.example",
+    "\t//evil.example",
+    " //evil.example",
+    "/\x00/evil.example",
+    "/\u2028/evil.example",
+    "evil.example",
+    "",
+    "/" + "a" * 5000,
 )
-async def test_no_form_leads_off_this_site(services: Services, town: Town, path: str) -> None:
+
+
+async def test_no_form_leads_off_this_site(services: Services, town: Town) -> None:
     email = fresh_email()
     async with browser(services, town) as client:
         await joined(client, email)
-        form = {"email": email, "password": PASSWORD, "next": path}
-        assert (await client.post("/sign-in", data=form)).headers["location"] == "/"
-        page = await client.get("/sign-in", params={"next": path})
-        assert 'name="next" value="/"' in page.text
+        for path in ELSEWHERE:
+            assert safe_path(path) == "/", path
+            page = await client.get("/sign-in", params={"next": path})
+            assert 'name="next" value="/"' in page.text, path
+        for path in ELSEWHERE[:9:4]:
+            form = {"email": email, "password": PASSWORD, "next": path}
+            assert (await client.post("/sign-in", data=form)).headers["location"] == "/", path
 
 
 async def test_a_form_leads_on_within_this_site(services: Services, town: Town) -> None:

@@ -3,12 +3,13 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from litestar import Litestar
 from litestar.datastructures import CacheControlHeader, State
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
 from litestar.static_files import create_static_files_router
 
 from care_collective import __version__
@@ -18,6 +19,11 @@ from care_collective.web.body import MAX_BYTES, StrictRequest
 from care_collective.web.edge import Application, Edge
 from care_collective.web.pages import accounts
 from care_collective.web.services import Services
+
+DESCRIPTION: Final = """\
+Mutual aid for a neighbourhood. Call with a bearer token, or with the session cookie and, for a change, its CSRF token \
+in the header X-CSRF-Token. Every write but sign-up, sign-in and sign-out takes a header Idempotency-Key of up to 255 \
+printable ASCII characters: the same key and content are answered as before, with Idempotency-Replayed: true."""
 
 
 def make_app(services: Services) -> Edge:
@@ -45,7 +51,19 @@ def make_app(services: Services) -> Edge:
         lifespan=[lifespan],
         state=State({"services": services}),
         openapi_config=OpenAPIConfig(
-            title="Care Collective", version=__version__, path="/schema", render_plugins=[JsonRenderPlugin()]
+            title="Care Collective",
+            version=__version__,
+            description=DESCRIPTION,
+            path="/schema",
+            render_plugins=[JsonRenderPlugin()],
+            use_handler_docstrings=True,
+            components=Components(
+                security_schemes={
+                    "bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT"),
+                    "session": SecurityScheme(type="apiKey", name="care_session", security_scheme_in="cookie"),
+                }
+            ),
+            security=[{"bearer": []}, {"session": []}],
         ),
         logging_config=None,
     )

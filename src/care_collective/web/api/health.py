@@ -3,12 +3,19 @@
 from typing import Any
 
 from litestar import Request, Response, Router, get
+from litestar.openapi.datastructures import ResponseSpec
 
 from care_collective.operations import health
 from care_collective.web import security
 from care_collective.web.api import replies, schemas
 
 AnyRequest = Request[Any, Any, Any]
+
+
+def _either(shape: type) -> dict[int, ResponseSpec]:
+    """The same shape when all is well and when it is not."""
+    wrong = ResponseSpec(shape, description="Members cannot be served", generate_examples=False)
+    return {**schemas.answers(shape), 503: wrong}
 
 
 @get("/features", guards=[security.anyone], responses=schemas.answers(schemas.Features, *schemas.ALWAYS))
@@ -24,20 +31,20 @@ async def _report(request: AnyRequest) -> dict[str, Any]:
     return await health.report(services.database, flag=flag)
 
 
-@get("/health")
+@get("/health", responses=_either(schemas.Health))
 async def whole(request: AnyRequest) -> Response[bytes]:
     """Version, database, migrations, outbox and the flag as this node sees it. 503 when members cannot be served."""
     found = await _report(request)
     return replies.made(found, status=503 if found["status"] == "unavailable" else 200)
 
 
-@get("/health/live")
+@get("/health/live", responses=schemas.answers(schemas.State))
 async def live() -> Response[bytes]:
     """Whether this process answers at all."""
     return replies.made({"status": "ok"})
 
 
-@get("/health/ready")
+@get("/health/ready", responses=_either(schemas.State))
 async def ready(request: AnyRequest) -> Response[bytes]:
     """Whether this process can serve members now."""
     found = await _report(request)

@@ -11,7 +11,7 @@ from care_collective.db.call import Caller
 from care_collective.requests.service import Ask, Filters, Requests
 from care_collective.web import security
 from care_collective.web.api import replies, schemas
-from care_collective.web.body import check_query, convert
+from care_collective.web.body import check_query
 
 MemberRequest = Request[Caller, Any, Any]
 
@@ -69,9 +69,11 @@ async def update_request(
     status_code=200,
     responses=schemas.answers(schemas.HelpRequestMoved, *schemas.WRITES),
 )
-async def cancel_request(request: MemberRequest, help_request_id: FromPath[UUID]) -> Response[bytes]:
+async def cancel_request(
+    request: MemberRequest, help_request_id: FromPath[UUID], data: JSONBody[Reason | None] = None
+) -> Response[bytes]:
     """Take a request back. A body with a reason may be sent, or none."""
-    reason = convert(await request.json(), Reason).reason if await request.body() else None
+    reason = data.reason if data is not None else None
     return replies.passed_on(await _requests(request).cancel(request.user, help_request_id, reason))
 
 

@@ -182,6 +182,8 @@ class HelpRequestMoved(msgspec.Struct, frozen=True):
     help_request_id: UUID
     status: str | None = None
     help_request_status: str | None = None
+    helper_id: UUID | None = None
+    message: str | None = None
 
 
 class Restriction(msgspec.Struct, frozen=True):
@@ -227,6 +229,39 @@ class Features(msgspec.Struct, frozen=True):
     """Which features are on for the caller."""
 
     messaging_v2: bool
+
+
+class Flag(msgspec.Struct, frozen=True):
+    """The flag as this node sees it; `alarm`: the stored stage cannot be read."""
+
+    messaging_v2: str
+    source: str
+    alarm: bool
+
+
+class Migrations(msgspec.Struct, frozen=True):
+    """How many migrations are applied, and why the database is not this release's where it is not."""
+
+    applied: int
+    problem: str | None
+
+
+class Health(msgspec.Struct, frozen=True):
+    """How a node and its database are. What asks the database is absent while that is away."""
+
+    version: str
+    flag: Flag
+    status: Literal["ok", "behind", "unavailable"]
+    database: Literal["reached", "away", "unknown"]
+    server_version: int | None = None
+    migrations: Migrations | None = None
+    outbox_lag_seconds: float | None = None
+
+
+class State(msgspec.Struct, frozen=True):
+    """Whether a node answers, or can serve."""
+
+    status: Literal["ok", "behind", "unavailable"]
 
 
 def answers(success: type, *codes: Code, status: int = 200) -> dict[int, ResponseSpec]:
