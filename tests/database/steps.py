@@ -1,4 +1,4 @@
-"""What database tests share: the catalogue's own list of functions, plausible arguments, both engines, whole contents."""
+"""What database tests share: the catalogue's list of functions, plausible arguments, both engines, whole contents."""
 
 import json
 from dataclasses import dataclass

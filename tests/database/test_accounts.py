@@ -19,7 +19,7 @@ def hashed(cookie: str) -> bytes:
     return hashlib.sha256(cookie.encode()).digest()
 
 
-async def sign_up(town: Town, email: str, **changed: Any) -> dict[str, Any]:
+async def sign_up(town: Town, email: str, **changed: object) -> dict[str, Any]:
     """Signs somebody up through the web process's function."""
     answer = await town.care.database.call(
         "care.sign_up",
@@ -34,11 +34,11 @@ async def test_who_signs_up_is_pending_and_found_by_address(town: Town) -> None:
     answer = await sign_up(town, email)
     me = Person(town, UUID(answer["user_id"]), "Ann")
     seen = await me.call("care.me")
-    assert {n: seen[n] for n in ("email", "display_name", "town", "verification_status", "is_coordinator", "is_operator",
-                                 "restriction")} == {
+    expected = {
         "email": email, "display_name": "Ann", "town": None, "verification_status": "pending", "is_coordinator": False,
         "is_operator": False, "restriction": None,
     }  # fmt: skip
+    assert {name: seen[name] for name in expected} == expected
     assert seen["community"]["id"] == str(town.community_id)
     found = (await town.care.database.call("care.find_credential", p_email=email)).data()
     assert found == {"user_id": answer["user_id"], "secret": SECRET}

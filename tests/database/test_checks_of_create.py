@@ -75,8 +75,8 @@ async def own_request(offer: Offer) -> None:
 async def already_there(offer: Offer) -> None:
     if await is_there(offer):
         await offer.town.care.owner.execute(
-            "insert into public.conversations_v2 (community_id, help_request_id, requester_id, helper_id, initial_message) "
-            "values ($1, $2, $3, $4, $5)",
+            "insert into public.conversations_v2 "
+            "(community_id, help_request_id, requester_id, helper_id, initial_message) values ($1, $2, $3, $4, $5)",
             offer.town.community_id, offer.request, offer.owner.user_id, offer.helper.user_id, FIRST_WORDS,
         )  # fmt: skip
 

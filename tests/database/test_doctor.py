@@ -76,8 +76,11 @@ PLANTS: dict[str, tuple[str, set[tuple[str, str]]]] = {
         {("conversation_without_member", "v2")},
     ),
     "member row of nothing": (
-        "insert into public.conversation_members (community_id, conversation_id, user_id, version, last_activity_at) "
-        "select community_id, gen_random_uuid(), user_id, 'v2', now() from public.profiles where user_id = $3",
+        (
+            "insert into public.conversation_members "
+            "(community_id, conversation_id, user_id, version, last_activity_at) "
+            "select community_id, gen_random_uuid(), user_id, 'v2', now() from public.profiles where user_id = $3"
+        ),
         {("member_without_conversation", "v2")},
     ),
     "member row of the wrong engine": (
@@ -85,9 +88,13 @@ PLANTS: dict[str, tuple[str, set[tuple[str, str]]]] = {
         {("member_without_conversation", "v2")},
     ),
     "member row of a stranger": (
-        "insert into public.conversation_members (community_id, conversation_id, user_id, version, last_activity_at) "
-        "select p.community_id, $1, p.user_id, 'v1', now() from public.profiles p "
-        "join public.profiles me on me.community_id = p.community_id and me.user_id = $3 where p.display_name = 'Ann'",
+        (
+            "insert into public.conversation_members "
+            "(community_id, conversation_id, user_id, version, last_activity_at) "
+            "select p.community_id, $1, p.user_id, 'v1', now() from public.profiles p "
+            "join public.profiles me on me.community_id = p.community_id and me.user_id = $3 "
+            "where p.display_name = 'Ann'"
+        ),
         {("member_without_conversation", "v1")},
     ),
     "participant of v1 gone": (
@@ -95,9 +102,11 @@ PLANTS: dict[str, tuple[str, set[tuple[str, str]]]] = {
         {("participants_missing", "v1")},
     ),
     "participant of v1 another": (
-        "update public.conversation_participants c set user_id = p.user_id "
-        "from public.profiles p where c.conversation_id = $1 and c.user_id = $3 "
-        "and p.community_id = c.community_id and p.display_name = 'Ann'",
+        (
+            "update public.conversation_participants c set user_id = p.user_id "
+            "from public.profiles p where c.conversation_id = $1 and c.user_id = $3 "
+            "and p.community_id = c.community_id and p.display_name = 'Ann'"
+        ),
         {("participants_missing", "v1")},
     ),
     "message of v1 from a stranger": (
@@ -109,9 +118,12 @@ PLANTS: dict[str, tuple[str, set[tuple[str, str]]]] = {
         {("foreign_message", "v2")},
     ),
     "request given to another": (
-        "update public.help_requests r set user_id = p.user_id, helper_id = null, status = 'open' "
-        "from public.profiles p, public.conversations_v2 c "
-        "where c.id = $2 and r.id = c.help_request_id and p.community_id = r.community_id and p.display_name = 'Ann'",
+        (
+            "update public.help_requests r set user_id = p.user_id, helper_id = null, status = 'open' "
+            "from public.profiles p, public.conversations_v2 c "
+            "where c.id = $2 and r.id = c.help_request_id and p.community_id = r.community_id "
+            "and p.display_name = 'Ann'"
+        ),
         {("foreign_requester", "v2")},
     ),
 }

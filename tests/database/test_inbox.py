@@ -17,7 +17,7 @@ async def busy(town: Town, conversations: int) -> tuple[Person, list[UUID]]:
     return owner, opened
 
 
-async def pages(person: Person, limit: int, **filters: Any) -> list[list[str]]:
+async def pages(person: Person, limit: int, **filters: Any) -> list[list[str]]:  # noqa: ANN401  arguments of it
     """The ids of every page."""
     found: list[list[str]] = []
     cursor = None
@@ -52,7 +52,8 @@ async def test_the_list_is_whole_newest_first_and_of_both_engines(town: Town, li
 async def test_equal_times_are_paged_by_id(town: Town) -> None:
     owner, opened = await busy(town, 5)
     await town.care.owner.execute(
-        "update public.conversation_members set last_activity_at = '2026-01-01 12:00:00.123456+00' where community_id = $1",
+        "update public.conversation_members set last_activity_at = '2026-01-01 12:00:00.123456+00' "
+        "where community_id = $1",
         town.community_id,
     )
     found = [UUID(c) for page in await pages(owner, 2) for c in page]

@@ -66,7 +66,7 @@ async def test_a_key_answers_its_retry_and_refuses_another_content(stage: Stage,
             named = stage.named(next(f for f in await offered(care) if f.name == step), stage.owner.user_id)
             await care.database.call(f"public.{step}", stage.owner.caller(), **named)
 
-    async def call(**changed: Any) -> Answer:
+    async def call(**changed: object) -> Answer:
         return await care.database.call(f"public.{name}", person.caller("the key"), **{**arguments, **changed})
 
     first = await call()
@@ -206,11 +206,13 @@ async def test_keys_are_kept_for_a_day_and_pruned_after(stage: Stage) -> None:
     await stage.helper.send(stage.conversation, "Young", key="young")
     await stage.helper.send(stage.conversation, "Old", key="old")
     await care.owner.execute(
-        "update care.idempotency_keys set created_at = now() - interval '24 hours' where community_id = $1 and key = 'young'",
+        "update care.idempotency_keys set created_at = now() - interval '24 hours' "
+        "where community_id = $1 and key = 'young'",
         stage.town.community_id,
     )
     await care.owner.execute(
-        "update care.idempotency_keys set created_at = now() - interval '26 hours' where community_id = $1 and key = 'old'",
+        "update care.idempotency_keys set created_at = now() - interval '26 hours' "
+        "where community_id = $1 and key = 'old'",
         stage.town.community_id,
     )
     await care.database.value("care.prune")

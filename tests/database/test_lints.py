@@ -25,9 +25,7 @@ PGSPOT_EXCLUDED = {
     "PS015",
 }
 # The view care.threads: its names are resolved once, when the runner makes it, under the runner's closed search path.
-PGSPOT_KNOWN = re.compile(
-    r"'>=' in c\.last_seq >= 0|in CAST\(('v1'|'v2'|NULL) AS text\)|in r\.(community_id = c\.community_id|id = c\.help_re)"
-)
+PGSPOT_KNOWN = re.compile(r"'>=' in c\.last_seq >= 0|in CAST\(('v1'|'v2'|NULL) AS text\)")
 # plpgsql_check's own notes that are choices here.
 CHECK_EXCLUDED = re.compile(r"^performance|hidden casting|should be defined as|IMMUTABLE|never read|unused parameter")
 

@@ -196,7 +196,7 @@ async def test_two_migrators_of_one_database_take_turns(postgres: Postgres) -> N
         done = await asyncio.gather(migrate(one), migrate(other))
         assert sorted(d.empty for d in done) == [False, True]
         # Beyond the lock time-out of the statements, the second still waits.
-        await one.execute("select pg_advisory_lock($1)", runner._LOCK)
+        await one.execute("select pg_advisory_lock($1)", runner.LOCK)
         await other.execute("set lock_timeout = 0")
         waiting = asyncio.create_task(migrate(other))
         while not await one.fetchval("select count(*) from pg_locks where locktype = 'advisory' and not granted"):
@@ -205,7 +205,7 @@ async def test_two_migrators_of_one_database_take_turns(postgres: Postgres) -> N
             "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like '%lock_timeout%'"
         ) == 0  # fmt: skip
         assert not waiting.done()
-        await one.execute("select pg_advisory_unlock($1)", runner._LOCK)
+        await one.execute("select pg_advisory_unlock($1)", runner.LOCK)
         assert (await waiting).empty
 
 
@@ -227,7 +227,8 @@ async def test_a_newer_database_is_accepted_unless_it_says_otherwise(postgres: P
         await connection.execute(
             "insert into care.schema_migrations (version, name, checksum, incompatible, release) "
             "values (9000, '9000_later', 'x', false, '99.0'); "
-            "update care.schema_functions set checksum = 'newer', release = '99.0', applied_at = now() where room = 'threads'"
+            "update care.schema_functions set checksum = 'newer', release = '99.0', applied_at = now() "
+            "where room = 'threads'"
         )
 
         async def complaint() -> str | None:
@@ -279,8 +280,9 @@ def test_migrations_are_numbered_without_gaps_or_doubles() -> None:
 
 async def test_another_encoding_is_refused(postgres: Postgres) -> None:
     async with (
-        empty(postgres, "encoding 'SQL_ASCII' locale_provider libc locale 'C'") as address, connected(address()) as connection
-    ):  # fmt: skip
+        empty(postgres, "encoding 'SQL_ASCII' locale_provider libc locale 'C'") as address,
+        connected(address()) as connection,
+    ):
         with pytest.raises(SettingsError, match="UTF8"):
             await migrate(connection)
         assert await ours(connection) == []

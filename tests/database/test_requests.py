@@ -11,7 +11,7 @@ from harness import Person, Town
 STATUSES = ("open", "in_progress", "completed", "cancelled", "closed")
 
 
-async def listed(person: Person, **filters: Any) -> list[UUID]:
+async def listed(person: Person, **filters: Any) -> list[UUID]:  # noqa: ANN401  arguments of the function
     """The ids of one page of fifty."""
     answer = await person.call("list_help_requests", limit=50, **filters)
     assert answer["success"], answer
@@ -66,8 +66,10 @@ async def test_filters_and_search_narrow_the_list(town: Town) -> None:
     assert await listed(owner, search=" bread ") == [milk]
     assert await listed(owner, search="BRIDGE") == [lift]
     # No character of a search is a wildcard, a quote or an operator.
-    for search, found in (("%", [milk]), ("_", [milk]), ("fresh_b", [milk]), ("freshxb", []), ("'; drop", []), ("\\", []),
-                          ("\u3000", [lift, milk]), (None, [lift, milk]), ("x" * 100, [])):  # fmt: skip
+    for search, found in (
+        ("%", [milk]), ("_", [milk]), ("fresh_b", [milk]), ("freshxb", []), ("'; drop", []), ("\\", []),
+        ("\u3000", [lift, milk]), (None, [lift, milk]), ("x" * 100, []),
+    ):  # fmt: skip
         assert await listed(owner, search=search) == found, search
     assert set((await owner.call("list_help_requests", search="x" * 101))["fields"]) == {"search"}
 

@@ -25,12 +25,14 @@ WEB_PROCESS = {
 }  # fmt: skip
 
 RELATIONS = (
-    "select c.oid, format('%I.%I', n.nspname, c.relname) as name, c.relkind::text, c.relrowsecurity, c.relforcerowsecurity, "
+    "select c.oid, format('%I.%I', n.nspname, c.relname) as name, c.relkind::text, c.relrowsecurity, "
+    "c.relforcerowsecurity, "
     "c.relowner::regrole::text as owner, c.reloptions from pg_class c join pg_namespace n on n.oid = c.relnamespace "
     "where n.nspname in ('public', 'care') and c.relkind in ('r', 'p', 'v', 'm', 'S', 'f')"
 )
 FUNCTIONS = (
-    "select p.oid, n.nspname, p.proname, p.oid::regprocedure::text as name, p.prosecdef, p.proconfig, p.provolatile::text, "
+    "select p.oid, n.nspname, p.proname, p.oid::regprocedure::text as name, p.prosecdef, p.proconfig, "
+    "p.provolatile::text, "
     "p.proowner::regrole::text as owner from pg_proc p join pg_namespace n on n.oid = p.pronamespace "
     "where n.nspname in ('public', 'care')"
 )
@@ -47,7 +49,8 @@ async def executable(care: Care, role: str) -> set[str]:
 async def test_no_role_has_any_right_on_any_table_or_view(shared: Care) -> None:
     rights = await shared.owner.fetch(
         f"select r.role, c.name, v.verb from ({RELATIONS}) c cross join unnest($1::text[]) as r (role) "
-        "cross join unnest($2::text[]) as v (verb) where c.relkind <> 'S' and has_table_privilege(r.role, c.oid, v.verb)",
+        "cross join unnest($2::text[]) as v (verb) where c.relkind <> 'S' "
+        "and has_table_privilege(r.role, c.oid, v.verb)",
         ROLES, VERBS,
     )  # fmt: skip
     assert [tuple(right) for right in rights] == []
@@ -83,7 +86,7 @@ async def test_every_verb_on_every_table_is_tried_and_refused(shared: Care, role
             "delete from": f"delete from {table} where false",
             "truncate": f"truncate {table}",
             "lock": f"do $$ begin lock table {table} in share mode; end $$",
-            "trigger": f"create trigger t before insert on {table} execute function pg_catalog.tsvector_update_trigger()",
+            "trigger": f"create trigger t before insert on {table} execute function tsvector_update_trigger()",
         }[verb]
         try:
             await connection.execute(statement)
@@ -115,7 +118,8 @@ async def test_the_grants_are_exactly_those_listed(shared: Care) -> None:
     # PUBLIC is grantee 0; a null list of rights would be PostgreSQL's default, which is open.
     open_to_all = await shared.owner.fetch(
         f"select f.name from ({FUNCTIONS}) f join pg_proc p on p.oid = f.oid where p.proacl is null "
-        "or exists (select 1 from aclexplode(p.proacl) a where a.grantee = 0 or a.is_grantable and a.grantee <> p.proowner)"
+        "or exists (select 1 from aclexplode(p.proacl) a where a.grantee = 0 "
+        "or a.is_grantable and a.grantee <> p.proowner)"
     )
     assert [row["name"] for row in open_to_all] == []
 

@@ -158,15 +158,15 @@ async def test_a_block_is_not_told_by_what_one_closed_oneself(town: Town, engine
 
 
 # Who set the status, and what each of the two may do then: (closes, reopens).
+NOT_NOW, NOT_YOURS = "conflict/state", "permission_denied/role"
 STATES = {
-    ("active", None): {"owner": ("success", "conflict/state"), "helper": ("success", "conflict/state")},
-    ("closed", "owner"): {"owner": ("conflict/state", "success"), "helper": ("conflict/state", "permission_denied/role")},
-    ("closed", "helper"): {"owner": ("conflict/state", "permission_denied/role"), "helper": ("conflict/state", "success")},
-    ("declined", "owner"): {"owner": ("conflict/state", "success"), "helper": ("conflict/state", "permission_denied/role")},
+    ("active", None): {"owner": ("success", NOT_NOW), "helper": ("success", NOT_NOW)},
+    ("closed", "owner"): {"owner": (NOT_NOW, "success"), "helper": (NOT_NOW, NOT_YOURS)},
+    ("closed", "helper"): {"owner": (NOT_NOW, NOT_YOURS), "helper": (NOT_NOW, "success")},
+    ("declined", "owner"): {"owner": (NOT_NOW, "success"), "helper": (NOT_NOW, NOT_YOURS)},
     # By a coordinator: neither.
-    ("closed", None): {"owner": ("conflict/state", "permission_denied/role"),
-                       "helper": ("conflict/state", "permission_denied/role")},
-}  # fmt: skip
+    ("closed", None): {"owner": (NOT_NOW, NOT_YOURS), "helper": (NOT_NOW, NOT_YOURS)},
+}
 
 
 @pytest.mark.parametrize(
@@ -220,8 +220,8 @@ async def test_paging_by_seq_is_complete_and_disjoint_both_ways(town: Town, engi
     for n in range(1, 13):
         await (owner, helper)[n % 2].send(conversation, f"Message {n}")
 
-    async def page(**place: int) -> dict[str, Any]:
-        return await owner.call("get_messages", conversation_id=conversation, limit=limit, **place)
+    async def page(*, before: int | None = None, after: int | None = None) -> dict[str, Any]:
+        return await owner.call("get_messages", conversation_id=conversation, limit=limit, before=before, after=after)
 
     older: list[int] = []
     answer = await page()
@@ -250,8 +250,8 @@ async def test_pages_are_1_to_100_and_go_one_way(town: Town, engine: Engine) -> 
         assert set(answer["fields"]) == {"limit"}
     answer = await owner.call("get_messages", conversation_id=conversation, before=1, after=0)
     assert set(answer["fields"]) == {"after"}
-    for place in ({"before": -(2**31)}, {"before": 0}, {"after": 2**31 - 1}):
-        answer = await owner.call("get_messages", conversation_id=conversation, **place)
+    for before, after in ((-(2**31), None), (0, None), (None, 2**31 - 1)):
+        answer = await owner.call("get_messages", conversation_id=conversation, before=before, after=after)
         assert (answer["messages"], answer["has_more"]) == ([], False)
 
 

@@ -18,8 +18,8 @@ from care_collective.errors import SettingsError
 
 _SQL: Final[Traversable] = files("care_collective") / "sql"
 _OLDEST_SERVER: Final = 150000
-# One number for every deployment of this software: two migrators of one database take turns.
-_LOCK: Final = 0x43617265
+# One number for every deployment of this software: two migrators of one database take turns, and backups share it.
+LOCK: Final = 0x43617265
 _BOOTSTRAP_ATTEMPTS: Final = 10
 
 _INCOMPATIBLE: Final = "The database is marked incompatible with this release by migration {}. Upgrade the software."
@@ -43,6 +43,25 @@ create table if not exists care.schema_functions (
   constraint schema_functions_pkey primary key (room)
 );
 comment on table care.schema_functions is 'The text of each function file that is in force, by checksum.';
+create table if not exists care.backups (
+  id uuid not null default gen_random_uuid(),
+  event text not null,
+  file_name text,
+  file_sha256 text,
+  origin text,
+  made_at timestamptz,
+  row_counts jsonb,
+  reason text,
+  release text not null,
+  done_by text not null,
+  created_at timestamptz not null default now(),
+  constraint backups_pkey primary key (id),
+  constraint backups_event_check check (event in ('verified', 'restored', 'waived')),
+  constraint backups_facts_check check (
+    (event = 'waived') = (reason is not null) and (event = 'waived') = (file_sha256 is null))
+);
+comment on table care.backups is
+  'Backups that were verified or restored here, and migrations that an operator ran without one.';
 """
 
 
@@ -137,7 +156,8 @@ async def _refuse_strangers(connection: asyncpg.Connection) -> None:
     """Refuses a database that holds tables of our names, or a schema `care`, that we did not make."""
     created = re.findall(r"create table ((?:public|care)\.\w+)", "".join(m.text for m in migrations()))
     found = await connection.fetchval(
-        "select string_agg(name, ', ' order by name) from unnest($1::text[]) as name where to_regclass(name) is not null",
+        "select string_agg(name, ', ' order by name) from unnest($1::text[]) as name "
+        "where to_regclass(name) is not null",
         created,
     )
     # An empty one of care_owner's is what a first migration leaves that stopped after the bootstrap.
@@ -154,8 +174,10 @@ async def _refuse_strangers(connection: asyncpg.Connection) -> None:
         )
 
 
-async def migrate(connection: asyncpg.Connection) -> Plan:
+async def migrate(connection: asyncpg.Connection, *, anew: bool = False) -> Plan:
     """Brings the database up to this release and returns what was done.
+
+    `anew` writes functions and grants even where nothing has changed, for a database that was restored without them.
 
     `connection` is the owner's (a role that may create roles, or one where they exist and that is a member of
     care_owner). Each migration is one transaction with its ledger row; functions and grants are one more. A second
@@ -170,9 +192,9 @@ async def migrate(connection: asyncpg.Connection) -> Plan:
             "set lock_timeout = '10s'; set statement_timeout = '10min'; set search_path = pg_catalog, pg_temp"
         )
         todo = await plan(connection)
-        if todo.empty:
+        if todo.empty and not anew:
             return todo
-        await _bootstrap(connection)
+        await bootstrap(connection)
         await connection.execute("set role care_owner")
         await connection.execute(_LEDGER)
         for migration in todo.migrations:
@@ -181,7 +203,7 @@ async def migrate(connection: asyncpg.Connection) -> Plan:
         return todo
     finally:
         await connection.execute("reset role; reset lock_timeout; reset statement_timeout; reset search_path")
-        await connection.execute("select pg_advisory_unlock($1)", _LOCK)
+        await connection.execute("select pg_advisory_unlock($1)", LOCK)
 
 
 async def _check_server(connection: asyncpg.Connection) -> None:
@@ -193,7 +215,8 @@ async def _check_server(connection: asyncpg.Connection) -> None:
         raise SettingsError(f"The database's encoding must be UTF8; this one's is {encoding}. Create it anew.")
 
 
-async def _bootstrap(connection: asyncpg.Connection) -> None:
+async def bootstrap(connection: asyncpg.Connection) -> None:
+    """Makes the roles, the schemas and the platform's stand-in, where they are missing."""
     for attempt in range(1, _BOOTSTRAP_ATTEMPTS + 1):
         try:
             async with connection.transaction():
@@ -206,6 +229,14 @@ async def _bootstrap(connection: asyncpg.Connection) -> None:
                 raise
         else:
             return
+
+
+async def make_ledgers(connection: asyncpg.Connection) -> None:
+    """Makes the ledgers that are missing, in a database that an earlier release migrated."""
+    async with connection.transaction():
+        await connection.execute("set local client_min_messages = warning; set local search_path = pg_catalog, pg_temp")
+        await connection.execute("set local role care_owner")
+        await connection.execute(_LEDGER)
 
 
 async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
@@ -261,6 +292,11 @@ def mismatch(
     if stale and not ahead:
         return f"The database's functions ({stale[0]}) are not this release's. Run `care-collective migrate` first."
     return None
+
+
+def is_newer(release: str, than: str) -> bool:
+    """Whether one release is newer than another."""
+    return _numbers(release) > _numbers(than)
 
 
 def _numbers(release: str) -> tuple[int, ...]:
