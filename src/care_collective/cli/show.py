@@ -69,9 +69,11 @@ def run(work: Coroutine[Any, Any, T], *, fast: bool = False) -> T:
         try:
             return runner.run(cancellable())
         except KeyboardInterrupt:
-            sys.exit(128 + signal.SIGINT)
+            caught.append(signal.SIGINT)
         except asyncio.CancelledError:
-            sys.exit(128 + caught[0])
+            if not caught:
+                raise
+    sys.exit(128 + caught[0])
 
 
 def _fast_loop() -> "AbstractEventLoop":
