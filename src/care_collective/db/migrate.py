@@ -185,7 +185,7 @@ async def migrate(connection: asyncpg.Connection, *, anew: bool = False) -> Plan
     """
     await _check_server(connection)
     # Before the time-outs, which would end the wait for another migrator too.
-    await connection.execute("select pg_advisory_lock($1)", _LOCK, timeout=600)
+    await connection.execute("select pg_advisory_lock($1)", LOCK, timeout=600)
     try:
         # The path, so that nothing in `public` or a platform's schemas stands before PostgreSQL's own names.
         await connection.execute(

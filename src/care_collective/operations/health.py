@@ -14,7 +14,8 @@ async def report(database: Database, *, flag: dict[str, Any]) -> dict[str, Any]:
     try:
         found = (await database.call("care.health")).data()
     except CareError as error:
-        # A database that is there and does not know the question is one that nobody has migrated, or of another release.
+        # A database that is there and does not know the question is one that nobody has migrated, or is of another
+        # release.
         return {**base, "status": "unavailable", "database": "away" if error.code is Code.UNAVAILABLE else "unknown"}
     applied = {m["version"]: (m["checksum"], m["incompatible"]) for m in found["migrations"] or ()}
     problem = mismatch(applied, found["functions"] or {}, found["release"])
