@@ -28,6 +28,7 @@ async def pages(person: Person, limit: int, **filters: Any) -> list[list[str]]: 
         if cursor is None:
             return found
         assert len(found[-1]) == limit
+        assert found[-1] not in found[:-1]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 50])

@@ -90,6 +90,7 @@ async def test_pages_are_whole_and_disjoint_newest_first(town: Town, limit: int)
         cursor = answer["next_cursor"]
         if cursor is None:
             break
+        assert len(set(found)) == len(found)
         if len(found) == limit:
             await town.request(owner)  # a newer one does not move what follows
     assert sorted(found) == sorted(made)

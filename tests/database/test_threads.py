@@ -228,6 +228,7 @@ async def test_paging_by_seq_is_complete_and_disjoint_both_ways(town: Town, engi
     while True:
         seqs = [m["seq"] for m in answer["messages"]]
         assert seqs == sorted(seqs)
+        assert not set(seqs) & set(older)
         older = seqs + older
         if not answer["has_more"]:
             break
@@ -237,6 +238,7 @@ async def test_paging_by_seq_is_complete_and_disjoint_both_ways(town: Town, engi
     newer: list[int] = []
     answer = await page(after=-1)
     while answer["messages"]:
+        assert not {m["seq"] for m in answer["messages"]} & set(newer)
         newer += [m["seq"] for m in answer["messages"]]
         assert answer["has_more"] == (newer[-1] < 12)
         answer = await page(after=newer[-1])
