@@ -8,6 +8,7 @@ import sys
 import rich_click as click
 
 from care_collective import __version__
+from care_collective.cli.backups import backup, restore
 from care_collective.cli.communities import community
 from care_collective.cli.database import doctor, migrate
 from care_collective.cli.members import member
@@ -33,7 +34,7 @@ def group() -> None:
     """
 
 
-for _command in (serve, demo, migrate, doctor, member, community):
+for _command in (serve, demo, migrate, doctor, backup, restore, member, community):
     group.add_command(_command)
 
 

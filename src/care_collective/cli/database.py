@@ -9,11 +9,13 @@ from care_collective.cli.show import json_option, progress, run, settings, show_
 
 @click.command()
 @click.option("--check", is_flag=True, help="Change nothing; exit 1 if there is something to do.")
+@click.option("--without-backup", metavar="REASON", help="Migrate without one; the reason is remembered.")
 @json_option
-def migrate(*, check: bool, as_json: bool) -> None:
+def migrate(*, check: bool, without_backup: str | None, as_json: bool) -> None:
     """Bring the database up to this release.
 
-    Running it again does nothing. `serve` does this by itself for an embedded database and for an empty one.
+    Running it again does nothing. `serve` does this by itself for an embedded database and for an empty one. A
+    database with members is migrated only when a backup of it was verified within 24 hours.
 
     \b
     Examples:
@@ -24,7 +26,7 @@ def migrate(*, check: bool, as_json: bool) -> None:
 
     known = settings()
     with progress() as tell:
-        plan = run(find_plan(known, tell=tell) if check else bring_up(known, tell=tell))
+        plan = run(find_plan(known, tell=tell) if check else bring_up(known, without_backup=without_backup, tell=tell))
     if as_json:
         found = {"migrations": [m.name for m in plan.migrations], "functions": plan.rooms}
         show_json({"up_to_date": plan.empty or not check, "to_do" if check else "done": found})

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final
 
 import asyncpg
-import msgspec
 
 from care_collective.db.call import Database
 from care_collective.db.embedded import Server, running
@@ -20,7 +19,8 @@ from care_collective.db.embedded.attach import held, running_server
 from care_collective.db.migrate import Plan, migrate, migrations, mismatch, plan
 from care_collective.db.pool import make_pool
 from care_collective.db.rights import open_table
-from care_collective.errors import SettingsError
+from care_collective.errors import CareError, SettingsError
+from care_collective.operations import backup
 from care_collective.operations.connect import connect, in_words
 from care_collective.settings import Settings, keep_secrets
 
@@ -42,7 +42,7 @@ class Deployment:
 
 
 @dataclass(frozen=True, slots=True)
-class _Where:
+class Where:
     """Where a database is. `ours` says that we started its server and nobody else uses it."""
 
     app_url: str
@@ -51,18 +51,6 @@ class _Where:
     become: str | None
     embedded: bool
     ours: bool
-
-
-class _Ledger(msgspec.Struct, frozen=True):
-    version: int
-    checksum: str
-    incompatible: bool
-
-
-class _Health(msgspec.Struct, frozen=True):
-    migrations: tuple[_Ledger, ...] | None = None
-    functions: dict[str, str] | None = None
-    release: str | None = None
 
 
 def silent(_: str) -> None:
@@ -74,6 +62,16 @@ def embedded_folder(settings: Settings) -> Path:
     return settings.data_dir / "postgres"
 
 
+def backups_folder(settings: Settings) -> Path:
+    """Where backups go that are not sent elsewhere; made where it is missing. Errors: SettingsError."""
+    folder = settings.data_dir / "backups"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"{folder} cannot be made: {error.strerror}. Choose another CARE_DATA_DIR.") from error
+    return folder
+
+
 @asynccontextmanager
 async def opened(settings: Settings, *, tell: Tell = silent) -> AsyncIterator[Deployment]:
     """The deployment that the settings describe, ready to serve, for as long as the block runs.
@@ -83,7 +81,7 @@ async def opened(settings: Settings, *, tell: Tell = silent) -> AsyncIterator[De
     Errors: SettingsError in words for all that forbids a start, among them a pool that could read tables.
     """
     async with _located(settings, attach=False, tell=tell) as where:
-        await _make_ready(where, make_empty=True, tell=tell)
+        await _make_ready(settings, where, make_empty=True, tell=tell)
         kept = keep_secrets(settings, settings.data_dir)
         if where.owner_url != where.app_url:
             await (await connect(where.app_url, "DATABASE_URL")).close()  # refuses in better words than a pool
@@ -105,7 +103,7 @@ async def as_owner(settings: Settings, *, tell: Tell = silent) -> AsyncIterator[
     Errors: SettingsError in words; a server's database that is empty or another release's is refused.
     """
     async with _located(settings, attach=True, tell=tell) as where:
-        await _make_ready(where, make_empty=where.ours, tell=tell)
+        await _make_ready(settings, where, make_empty=where.ours, tell=tell)
         async with _owner_pool(where.owner_url) as database:
             yield database
 
@@ -115,6 +113,33 @@ async def owner_of(deployment: Deployment) -> AsyncIterator[Database]:
     """The owner's rights on a deployment that is open."""
     async with _owner_pool(deployment.owner_url) as database:
         yield database
+
+
+@asynccontextmanager
+async def as_found(settings: Settings, *, make: bool = False, tell: Tell = silent) -> AsyncIterator[Where]:
+    """Where the deployment's database is, for work on one that may be empty or of another release. Not migrated.
+
+    `make` allows an embedded server's files to be made. Errors: SettingsError where they are not there, or it cannot
+    be started.
+    """
+    if settings.embedded and not make and not (embedded_folder(settings) / "data").exists():
+        raise SettingsError(f"There is no database in {settings.data_dir} yet.")
+    async with _located(settings, attach=True, tell=tell) as where:
+        yield where
+
+
+async def remember_verified(settings: Settings, archive: backup.Archive, *, tell: Tell = silent) -> str | None:
+    """Remembers a verified backup in the deployment's database, or answers in words why that was not possible."""
+    try:
+        async with as_found(settings, tell=tell) as where:
+            connection = await connect(where.owner_url, where.owner_setting)
+            try:
+                with in_words(where.owner_setting):
+                    return await backup.note(connection, archive)
+            finally:
+                await connection.close()
+    except SettingsError as error:
+        return str(error)
 
 
 async def find_plan(settings: Settings, *, tell: Tell = silent) -> Plan:
@@ -128,20 +153,57 @@ async def find_plan(settings: Settings, *, tell: Tell = silent) -> Plan:
             await connection.close()
 
 
-async def bring_up(settings: Settings, *, tell: Tell = silent) -> Plan:
-    """Migrates the database and answers what was done. Errors: SettingsError in words; nothing half done stays."""
+async def bring_up(settings: Settings, *, without_backup: str | None = None, tell: Tell = silent) -> Plan:
+    """Migrates the database and answers what was done.
+
+    One with members wants a backup verified within 24 hours, or the reason why there is none, which is remembered.
+    Errors: SettingsError in words; CareError where that backup is missing; nothing half done stays.
+    """
     async with _located(settings, attach=True, tell=tell) as where:
+        await _require_backup(where, without_backup)
         return await _migrate(where, tell)
 
 
+async def _require_backup(where: Where, without_backup: str | None) -> None:
+    connection = await connect(where.owner_url, where.owner_setting)
+    try:
+        with in_words(where.owner_setting):
+            if not await backup.wanted(connection):
+                return
+            if without_backup is None:
+                await backup.demand(connection)
+            else:
+                await backup.waive(connection, without_backup)
+    finally:
+        await connection.close()
+
+
+async def _back_up(settings: Settings, where: Where, tell: Tell) -> None:
+    """Makes and verifies a backup where people's tables are about to change. Errors: SettingsError in words."""
+    connection = await connect(where.owner_url, where.owner_setting)
+    try:
+        with in_words(where.owner_setting):
+            if not await backup.wanted(connection):
+                return
+            made = await backup.make(where.owner_url, where.owner_setting, backups_folder(settings), tell=tell)
+            checked = await backup.verify(made.archive.path, tell=tell)
+            if not checked.proved:
+                raise SettingsError(f"The backup before the migration is none: {checked.differences[0]}.")
+            await backup.note(connection, made.archive)
+    except CareError as error:
+        raise SettingsError(f"No backup could be made before the migration: {error.message}") from error
+    finally:
+        await connection.close()
+
+
 @asynccontextmanager
-async def _located(settings: Settings, *, attach: bool, tell: Tell) -> AsyncIterator[_Where]:
+async def _located(settings: Settings, *, attach: bool, tell: Tell) -> AsyncIterator[Where]:
     if settings.database_url is not None:
         owner = settings.database_owner_url
         setting = "DATABASE_URL" if owner is None else "DATABASE_OWNER_URL"
         become = "care_app" if owner is None else None
         url = settings.database_url
-        yield _Where(url, owner or url, setting, become, embedded=False, ours=False)
+        yield Where(url, owner or url, setting, become, embedded=False, ours=False)
         return
     folder = embedded_folder(settings)
     server = await _running_beside(folder) if attach else None
@@ -154,8 +216,8 @@ async def _located(settings: Settings, *, attach: bool, tell: Tell) -> AsyncIter
         yield _embedded(own.dsn(user="care_app", database=_DATABASE), own.dsn(database=_DATABASE), ours=True)
 
 
-def _embedded(app_url: str, owner_url: str, *, ours: bool) -> _Where:
-    return _Where(app_url, owner_url, "the embedded database", None, embedded=True, ours=ours)
+def _embedded(app_url: str, owner_url: str, *, ours: bool) -> Where:
+    return Where(app_url, owner_url, "the embedded database", None, embedded=True, ours=ours)
 
 
 async def _running_beside(folder: Path) -> Server | None:
@@ -176,7 +238,7 @@ async def _create_database(url: str) -> None:
         await connection.close()
 
 
-async def _make_ready(where: _Where, *, make_empty: bool, tell: Tell) -> None:
+async def _make_ready(settings: Settings, where: Where, *, make_empty: bool, tell: Tell) -> None:
     connection = await connect(where.owner_url, where.owner_setting)
     try:
         with in_words(where.owner_setting):
@@ -186,6 +248,7 @@ async def _make_ready(where: _Where, *, make_empty: bool, tell: Tell) -> None:
     if state.empty and not make_empty:
         raise SettingsError("The database is empty. Run `care-collective migrate` first.")
     if state.empty or (state.behind and where.ours):
+        await _back_up(settings, where, tell)
         await _migrate(where, tell)
     elif state.mismatch is not None:
         raise SettingsError(state.mismatch)
@@ -204,16 +267,22 @@ async def _state(connection: asyncpg.Connection) -> _State:
     todo = await plan(connection)  # refuses strangers, changed migrations, and a database that forbids this release
     if todo.migrations == migrations():
         return _State(empty=True, behind=True, mismatch=None)
-    health = msgspec.json.decode(await connection.fetchval("select care.health()"), type=_Health)
-    applied = {m.version: (m.checksum, m.incompatible) for m in health.migrations or ()}
+    # Read from the tables and not from care.health(): an operator must get to the doctor when a function is missing.
+    ledger = await connection.fetch("select version, checksum, incompatible from care.schema_migrations")
+    applied = {row["version"]: (row["checksum"], row["incompatible"]) for row in ledger}
+    written = await connection.fetch("select room, checksum, release from care.schema_functions order by applied_at")
     return _State(
         empty=False,
         behind=not todo.empty,
-        mismatch=mismatch(applied, health.functions or {}, health.release),
+        mismatch=mismatch(
+            applied,
+            {row["room"]: row["checksum"] for row in written},
+            written[-1]["release"] if written else None,  # the last writer is the newest: an older one does not write
+        ),
     )
 
 
-async def _migrate(where: _Where, tell: Tell) -> Plan:
+async def _migrate(where: Where, tell: Tell) -> Plan:
     connection = await connect(where.owner_url, where.owner_setting)
     try:
         with in_words(where.owner_setting):

