@@ -1,0 +1,102 @@
+"""A real Chromium against the application on a socket of this machine, in a town of its own."""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+
+from harness import Postgres, Town, care
+from web_harness import services_for, serving
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A town and the address at which it is served."""
+
+    town: Town
+    url: str
+
+
+@dataclass(slots=True)
+class Visit:
+    """A browser's window, and what its console complained of."""
+
+    page: Page
+    context: BrowserContext
+    complaints: list[str] = field(default_factory=list)
+
+    def listen(self, message: ConsoleMessage) -> None:
+        """Keeps complaints. That a page answered 4xx, which Chromium reports as well, is what some tests ask for."""
+        if message.type in {"error", "warning"} and "responded with a status of 4" not in message.text:
+            self.complaints.append(message.text)
+
+
+Visitor = Callable[..., Awaitable[Visit]]
+
+
+@pytest.fixture(scope="session")
+def program() -> Path:
+    """Debian's Chromium. Tests are skipped where it is not installed, but not in CI."""
+    if not CHROMIUM.exists():
+        if os.environ.get("CI"):
+            pytest.fail(f"{CHROMIUM} is missing, and CI tests pages in it")
+        pytest.skip(f"{CHROMIUM} is not installed here (Debian: apt install chromium); CI runs this")
+    return CHROMIUM
+
+
+@pytest.fixture(scope="session")
+async def chromium(program: Path) -> AsyncIterator[Browser]:
+    """One browser for all tests."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture(scope="session")
+async def site(postgres: Postgres) -> AsyncIterator[Site]:
+    """The application on a database of its own, with one town at this machine's address."""
+    name = await postgres.create()
+    async with care(postgres, name) as opened:
+        town = await opened.town()
+        await opened.owner.execute(
+            "update public.communities set hosts = '{127.0.0.1}', name = 'Linden Row', emergency_line = '112' "
+            "where id = $1",
+            town.community_id,
+        )
+        async with serving(services_for(opened)) as port:
+            yield Site(town, f"http://127.0.0.1:{port}")
+
+
+@pytest.fixture
+async def visit(chromium: Browser, site: Site) -> AsyncIterator[Visitor]:
+    """Opens windows as asked; at the end nothing may have been complained of, the strict CSP's refusals included."""
+    opened: list[Visit] = []
+
+    async def make(**options: Any) -> Visit:  # noqa: ANN401
+        context = await chromium.new_context(base_url=site.url, **options)
+        context.set_default_timeout(10_000)
+        made = Visit(await context.new_page(), context)
+        made.page.on("console", lambda message: made.listen(message))
+        made.page.on("pageerror", lambda error: made.complaints.append(str(error)))
+        opened.append(made)
+        return made
+
+    yield make
+    complaints = [complaint for one in opened for complaint in one.complaints]
+    for one in opened:
+        await one.context.close()
+    assert complaints == []

@@ -1,0 +1,219 @@
+"""The account pages as people use them: with and without scripts, by keyboard, on a phone, with large text."""
+
+import pytest
+from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
+from playwright.async_api import Page, expect
+
+from browser.conftest import Site, Visitor
+from harness import Person
+from web_harness import PASSWORD, fresh_email
+
+# axe would otherwise fetch style sheets by script to inspect them, which the CSP refuses.
+AXE = {
+    "preload": False,
+    "resultTypes": ["violations"],
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+}
+
+
+async def join(page: Page, email: str) -> None:
+    """Joins by the form, which leads to the page that says what to wait for."""
+    await page.goto("/sign-up")
+    await page.get_by_label("Your name").fill("Nia")
+    await page.get_by_label("E-mail").fill(email)
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_label("A few words about you").fill("Olga told me.\nI live next door.")
+    await page.get_by_role("button", name="Join").click()
+    await page.wait_for_url("**/account")
+
+
+async def sign_in(page: Page, email: str, password: str = PASSWORD) -> None:
+    """Sends the sign-in form."""
+    await page.goto("/sign-in")
+    await page.get_by_label("E-mail").fill(email)
+    await page.get_by_label("Password").fill(password)
+    await page.locator("main").get_by_role("button", name="Sign in").click()
+
+
+async def person_of(site: Site, email: str) -> Person:
+    """The member who joined with an address."""
+    user_id = await site.town.care.owner.fetchval("select id from care.users where email = $1", email)
+    return Person(site.town, user_id, "Nia")
+
+
+async def approve(site: Site, email: str) -> None:
+    """Approves a member, as a coordinator would."""
+    await site.town.care.owner.execute(
+        "update public.profiles set verification_status = 'approved' where user_id = $1",
+        (await person_of(site, email)).user_id,
+    )
+
+
+async def violations(page: Page) -> list[str]:
+    """What axe finds wrong with a page."""
+    found = (await Axe().run(page, options=AXE)).response["violations"]
+    return [f"{page.url}: {v['id']}: {[node['html'] for node in v['nodes']]}" for v in found]
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
+async def test_a_neighbour_joins_waits_is_approved_and_comes_back(visit: Visitor, site: Site, scripts: bool) -> None:
+    page, email = (await visit(java_script_enabled=scripts)).page, fresh_email()
+    await page.goto("/")
+    await page.get_by_role("link", name="Join your neighbours").click()
+    await page.wait_for_url("**/sign-up")
+    await join(page, email)
+    await expect(page.get_by_role("heading", name="A coordinator will look at your account")).to_be_visible()
+    words = await site.town.care.owner.fetchval(
+        "select application_words from public.profiles where user_id = $1", (await person_of(site, email)).user_id
+    )
+    assert words == "Olga told me.\nI live next door."
+
+    await approve(site, email)
+    await page.reload()
+    await expect(page.get_by_role("heading", name="You are one of us")).to_be_visible()
+    await page.get_by_role("button", name="Sign out").click()
+    await expect(page.get_by_role("navigation").get_by_role("link", name="Sign in")).to_be_visible()
+    await page.goto("/account")
+    assert page.url == f"{site.url}/sign-in?next=/account"
+
+    await page.get_by_label("E-mail").fill(email)
+    await page.get_by_label("Password").fill("not the password")
+    await page.locator("main").get_by_role("button", name="Sign in").click()
+    await expect(page.get_by_role("alert")).to_contain_text("The e-mail address or the password is not right.")
+    await expect(page.get_by_label("E-mail")).to_have_value(email)
+    await expect(page.get_by_label("Password")).to_have_value("")
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.locator("main").get_by_role("button", name="Sign in").click()
+    await page.wait_for_url("**/account")
+    await expect(page.get_by_role("heading", name="You are one of us")).to_be_visible()
+
+
+async def test_a_form_that_is_wrong_keeps_what_was_typed_and_names_each_field(visit: Visitor) -> None:
+    page = (await visit(java_script_enabled=False)).page
+    await page.goto("/sign-up")
+    await page.locator("form.sheet").evaluate("form => form.noValidate = true")
+    await page.get_by_label("Your name").fill("  ")
+    await page.get_by_label("E-mail").fill("no-address")
+    await page.get_by_label("Password").fill("short")
+    await page.get_by_label("A few words about you").fill("Olga told me.")
+    await page.get_by_role("button", name="Join").click()
+    await expect(page.get_by_role("alert").get_by_role("link")).to_have_count(3)
+    await expect(page.get_by_label("A few words about you")).to_have_value("Olga told me.")
+    await expect(page.get_by_label("Password")).to_have_value("")
+    for label in ("Your name", "E-mail", "Password"):
+        wrong = page.get_by_label(label)
+        await expect(wrong).to_have_attribute("aria-invalid", "true")
+        described = (await wrong.get_attribute("aria-describedby") or "").split()
+        await expect(page.locator(f"#{described[-1]}")).to_be_visible()
+
+
+async def test_the_keyboard_alone_is_enough(visit: Visitor, site: Site) -> None:
+    email = fresh_email()
+    await join((await visit()).page, email)
+    page = (await visit()).page
+    await page.goto("/sign-in")
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("link", name="Skip to the main part")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_label("E-mail")).to_be_focused()
+    await page.keyboard.type(email)
+    await page.keyboard.press("Tab")
+    await page.keyboard.type(PASSWORD)
+    await page.keyboard.press("Enter")
+    await page.wait_for_url(f"{site.url}/")
+    for _ in range(10):
+        await page.keyboard.press("Tab")
+        if await page.evaluate("document.activeElement.textContent.trim() == 'Sign out'"):
+            break
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("navigation").get_by_role("link", name="Sign in")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("kind", "heading"),
+    [
+        ("limited", "Some things are paused for now"),
+        ("suspended", "You can read, but not write, for now"),
+        ("banned", "You can no longer take part here"),
+    ],
+)
+async def test_who_is_restricted_reads_why_and_until_when(visit: Visitor, site: Site, kind: str, heading: str) -> None:
+    page, email = (await visit()).page, fresh_email()
+    await join(page, email)
+    await approve(site, email)
+    await site.town.restrict(await person_of(site, email), kind, until="2 days", why="Sent adverts <b>twice</b>")
+    until = await site.town.care.owner.fetchval("select to_char(now() + interval '2 days', 'FMDD FMMonth YYYY')")
+    await page.get_by_role("button", name="Sign out").click()
+    await sign_in(page, email)
+    await page.wait_for_url(f"{site.url}/")
+    await expect(page.get_by_role("heading", name=heading)).to_be_visible()
+    await expect(page.get_by_role("blockquote")).to_have_text("Sent adverts <b>twice</b>")
+    await expect(page.locator("time")).to_contain_text(until)
+    assert await violations(page) == []
+
+
+async def test_a_page_that_is_not_there_says_so_and_gives_a_reference(visit: Visitor) -> None:
+    page = (await visit()).page
+    answer = await page.goto("/nothing-here")
+    assert answer is not None
+    assert answer.status == 404
+    await expect(page.get_by_role("heading", name="We cannot find that page")).to_be_visible()
+    await expect(page.locator("code")).to_have_text((await answer.all_headers())["x-request-id"])
+    await page.get_by_role("link", name="Go to the home page").click()
+    await expect(page.get_by_role("heading", name="Neighbours helping neighbours")).to_be_visible()
+
+
+# Width of the window, and of its text: a phone, a small one, 200 % zoom on a laptop, and large text on each.
+WINDOWS = ((360, "100%"), (320, "100%"), (640, "100%"), (360, "200%"), (640, "200%"), (1280, "200%"))
+OF_A_MEMBER, OF_NOBODY = ("/", "/account"), ("/", "/sign-in", "/sign-up", "/nothing-here")
+
+
+async def test_nothing_scrolls_sideways_on_a_phone_or_in_large_text(visit: Visitor) -> None:
+    member, nobody = (await visit()).page, (await visit()).page
+    await join(member, f"{'a' * 40}-{fresh_email()}")
+    wide = []
+    for page, paths in ((member, OF_A_MEMBER), (nobody, OF_NOBODY)):
+        for path in paths:
+            await page.goto(path)
+            for width, text in WINDOWS:
+                await page.set_viewport_size({"width": width, "height": 740})
+                await page.evaluate("size => { document.documentElement.style.fontSize = size }", text)
+                over = await page.evaluate("(e => e.scrollWidth - e.clientWidth)(document.documentElement)")
+                wide += [(path, width, text, over)] if over > 0 else []
+    assert wide == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_nothing(visit: Visitor, scheme: str) -> None:
+    member, nobody = (await visit(color_scheme=scheme)).page, (await visit(color_scheme=scheme)).page
+    await join(member, fresh_email())
+    found = []
+    for page, paths in ((member, OF_A_MEMBER), (nobody, OF_NOBODY)):
+        for path in paths:
+            await page.goto(path)
+            found += await violations(page)
+    await sign_in(nobody, fresh_email(), "not the password")
+    await expect(nobody.get_by_role("alert")).to_be_visible()
+    assert found + await violations(nobody) == []
+
+
+async def test_the_policy_runs_no_script_and_no_style_that_was_smuggled_in(visit: Visitor) -> None:
+    opened = await visit()
+    page = opened.page
+    await page.goto("/")
+    ran = await page.evaluate(
+        """() => {
+            const script = document.createElement('script');
+            script.textContent = 'window.smuggled = true';
+            document.body.append(script);
+            const image = document.createElement('img');
+            image.src = 'http://127.0.0.1:9/pixel.png';
+            document.body.append(image);
+            return window.smuggled === true;
+        }"""
+    )
+    assert ran is False
+    await page.reload()
+    assert len([complaint for complaint in opened.complaints if "Content Security Policy" in complaint]) == 2
+    opened.complaints.clear()
