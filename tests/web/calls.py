@@ -1,12 +1,36 @@
 """Every endpoint under /api as tests call it, on a stage where each call would succeed."""
 
+import json
+import re
 from typing import Any
 from uuid import UUID
 
+import httpx
 import msgspec
 
 from harness import Person, Town
 from web_harness import PASSWORD, MakeClient, of, start
+
+# The verbs whose decision needs no reason: it is read and not used.
+REASONLESS = ("accept-offer", "step-back", "release-helper")
+LEAKS = re.compile(
+    r"select |insert |update |relation|constraint|_check|_fkey|_pkey|care\.|public\.|pg_|asyncpg|msgspec|litestar"
+    r"|Traceback|Error\b|Exception|NoneType|\bstr\b|\bint\b|Struct|\$\.|\$\d|p_[a-z]+|sqlstate|/src/|\.py",
+    re.IGNORECASE,
+)
+TABLES = (
+    "public.help_requests",
+    "public.conversations",
+    "public.conversation_participants",
+    "public.messages",
+    "public.conversations_v2",
+    "public.messages_v2",
+    "public.conversation_members",
+    "public.profiles",
+    "care.outbox",
+    "care.idempotency_keys",
+    "care.rate_counters",
+)
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,3 +158,23 @@ def calls(stage: Stage) -> list[Call]:
         Call(template="/api/health/live", method="GET", path="/api/health/live", who=None),
         Call(template="/api/health/ready", method="GET", path="/api/health/ready", who=None),
     ]
+
+
+async def contents(stage: Stage) -> dict[str, Any]:
+    """How many rows each table holds for this town, and what the conversation and its request are in."""
+    found: dict[str, Any] = {table: await stage.town.count(table) for table in TABLES}
+    found["status"] = await stage.town.care.owner.fetchval(
+        "select status from public.help_requests where id = $1", stage.request
+    )
+    return found
+
+
+def refused(answer: httpx.Response, case: object, status: int = 400, code: str = "validation_error") -> dict[str, Any]:
+    """The body of a refusal, held against everything that holds for every one."""
+    body: dict[str, Any] = answer.json()
+    assert (answer.status_code, body["code"]) == (status, code), (case, answer.status_code, body)
+    assert body["request_id"] == answer.headers["x-request-id"], case
+    assert re.match(r"[A-Z].*[.!…]$", body["error"], re.DOTALL), (case, body)
+    said = json.dumps([body["error"], list(body.get("fields", {}).values())])
+    assert not LEAKS.search(said), (case, said)
+    return body
