@@ -109,6 +109,16 @@ async def test_refusals_and_faults_are_not_stored(stage: Stage) -> None:
     assert (await stage.helper.send(stage.conversation, "Hello", key="k"))["success"]
 
 
+async def test_a_key_of_one_verb_is_no_key_of_another_with_the_same_content(stage: Stage) -> None:
+    verbs = ("close_conversation", "reopen_conversation", "accept_offer", "release_helper")
+    for verb in verbs:
+        assert (await stage.owner.call(verb, key=verb, conversation_id=stage.conversation))["success"]
+    for used in verbs:
+        for verb in set(verbs) - {used}:
+            answer = await stage.owner.call(verb, key=used, conversation_id=stage.conversation)
+            assert code(answer) == "idempotency_mismatch", (used, verb)
+
+
 async def test_a_key_is_its_members_alone(stage: Stage) -> None:
     sent = [await person.send(stage.conversation, "Same words", key="k") for person in (stage.owner, stage.helper)]
     assert [s["seq"] for s in sent] == [1, 2]
