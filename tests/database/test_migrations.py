@@ -192,7 +192,12 @@ async def test_a_migration_that_cannot_be_recorded_leaves_nothing(
 
 
 async def test_two_migrators_of_one_database_take_turns(postgres: Postgres) -> None:
-    async with empty(postgres) as address, connected(address()) as one, connected(address()) as other:
+    async with (
+        empty(postgres) as address,
+        connected(address()) as one,
+        connected(address()) as other,
+        asyncio.timeout(30),
+    ):
         done = await asyncio.gather(migrate(one), migrate(other))
         assert sorted(d.empty for d in done) == [False, True]
         # Beyond the lock time-out of the statements, the second still waits.
