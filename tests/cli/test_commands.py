@@ -15,6 +15,7 @@ COMMANDS = [
     ["demo"],
     ["migrate"],
     ["doctor"],
+    ["types"],
     ["member"],
     *(["member", verb] for verb in ("invite", "approve", "reject", "role", "list")),
     ["community"],

@@ -42,17 +42,25 @@ def migrate(*, check: bool, without_backup: str | None, as_json: bool) -> None:
 
 
 @click.command()
+@click.option("--deployed", is_flag=True, help="Look at tables, functions and rights instead of rows.")
 @json_option
-def doctor(*, as_json: bool) -> None:
+def doctor(*, deployed: bool, as_json: bool) -> None:
     """Look for violations: row states that must never be. Changes nothing.
 
-    Exit 0 says that there is none, 1 that there is one. Can run beside `serve`.
+    With --deployed: whether the database is what this release claims. Tables, constraints, functions and who may
+    execute them are compared with what is expected, and the functions that clients call are called as nobody and as
+    wrong people, in a transaction that is rolled back.
+
+    Exit 0 says that there is nothing to find, 1 that there is. Can run beside `serve`.
 
     \b
     Examples:
       care-collective doctor
-      care-collective doctor --json
+      care-collective doctor --deployed --json
     """
+    if deployed:
+        _examine_deployed(as_json=as_json)
+        return
     from care_collective.operations.doctor import Violation, examine
     from care_collective.operations.startup import as_owner
 
@@ -73,3 +81,30 @@ def doctor(*, as_json: bool) -> None:
     else:
         click.echo("No violations.")
     sys.exit(1 if found else 0)
+
+
+def _examine_deployed(*, as_json: bool) -> None:
+    from care_collective.operations.deployed import Report, examine
+    from care_collective.operations.startup import as_owner
+
+    known = settings()
+
+    async def look() -> Report:
+        with progress() as tell:
+            async with as_owner(known, tell=tell) as owner, owner.pool.acquire() as connection:
+                tell("Comparing the database with this release")
+                return await examine(connection)
+
+    report = run(look())
+    if as_json:
+        show_json(report)
+    elif report.findings:
+        show_table(
+            ("kind", "subject", "expected", "found"),
+            [(f.kind, f.subject, f.expected, f.found) for f in report.findings],
+        )
+    else:
+        click.echo(f"As this release has it: {report.things} things, {report.rules} rules, {report.calls} calls.")
+    if not report.calls:
+        click.echo("The functions were not called: a text that is not this release's is not run.", err=True)
+    sys.exit(1 if report.findings else 0)

@@ -1,0 +1,365 @@
+"""Rows of tables and arguments of functions, as msgspec types.
+
+This file is made by `care-collective types --write`. The arguments are for whoever calls the functions:
+msgspec.json.encode gives the body for /rest/v1/rpc/{function}, with what is UNSET left out. The rows are for programs
+with the owner's rights, as reports are: no client reads a table. msgspec.convert takes a driver's row as a dict,
+msgspec.json.decode one in JSON.
+"""
+# ruff: noqa: E501
+# fmt: off
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from msgspec import UNSET, Struct, UnsetType
+
+
+class CommunitiesRow(Struct, frozen=True, kw_only=True):
+    """One row a mutual-aid community; everything its members make carries its id."""
+
+    id: UUID
+    slug: str
+    hosts: list[str]
+    name: str
+    time_zone: str
+    locale: str
+    emergency_line: str | None
+    settings: Any
+    is_probe: bool
+    created_at: datetime
+
+
+class ConversationMembersRow(Struct, frozen=True, kw_only=True):
+    """Each person's own view of a conversation of either engine; the inbox is one scan of it."""
+
+    community_id: UUID
+    conversation_id: UUID
+    user_id: UUID
+    version: Literal["v1", "v2"]
+    last_read_seq: int
+    unread: int
+    last_activity_at: datetime
+    muted_until: datetime | None
+    archived_at: datetime | None
+
+
+class ConversationParticipantsRow(Struct, frozen=True, kw_only=True):
+    """V1: the two people of a conversation, written by its second step."""
+
+    community_id: UUID
+    conversation_id: UUID
+    user_id: UUID
+    joined_at: datetime
+    left_at: datetime | None
+
+
+class ConversationsRow(Struct, frozen=True, kw_only=True):
+    """V1: opened in three commits. last_seq -1 is an orphan, a conversation without a message."""
+
+    community_id: UUID
+    id: UUID
+    help_request_id: UUID
+    created_by: UUID
+    requester_id: UUID
+    status: Literal["active", "held", "declined", "closed"]
+    status_by: UUID | None
+    decline_reason: str | None
+    last_seq: int
+    last_message_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    hidden_at: datetime | None
+
+
+class ConversationsV2Row(Struct, frozen=True, kw_only=True):
+    """V2: a conversation that carries its own first message (seq 0), so it cannot exist without one."""
+
+    community_id: UUID
+    id: UUID
+    help_request_id: UUID
+    requester_id: UUID
+    helper_id: UUID
+    initial_message: str
+    status: Literal["active", "held", "declined", "closed"]
+    status_by: UUID | None
+    decline_reason: str | None
+    last_seq: int
+    created_at: datetime
+    updated_at: datetime
+    hidden_at: datetime | None
+
+
+class HelpRequestsRow(Struct, frozen=True, kw_only=True):
+    """What a neighbour asks for. Its row lock orders offers on it against each other and against its end."""
+
+    community_id: UUID
+    id: UUID
+    user_id: UUID
+    title: str
+    description: str | None
+    category: Literal["health-caregiving", "groceries-meals", "transportation-errands", "household-yard", "technology-administrative", "social-companionship", "other"]
+    urgency: Literal["normal", "urgent", "critical"]
+    status: Literal["open", "in_progress", "completed", "cancelled", "closed"]
+    status_reason: str | None
+    helper_id: UUID | None
+    exchange_offer: str | None
+    created_at: datetime
+    updated_at: datetime
+    in_progress_at: datetime | None
+    completed_at: datetime | None
+    cancelled_at: datetime | None
+    closed_at: datetime | None
+
+
+class MessagesRow(Struct, frozen=True, kw_only=True):
+    """V1: what was written, the first message (seq 0) among them."""
+
+    community_id: UUID
+    id: UUID
+    conversation_id: UUID
+    seq: int
+    sender_id: UUID
+    recipient_id: UUID
+    content: str
+    created_at: datetime
+    updated_at: datetime
+    hidden_at: datetime | None
+
+
+class MessagesV2Row(Struct, frozen=True, kw_only=True):
+    """V2: follow-ups, seq 1 and on."""
+
+    community_id: UUID
+    id: UUID
+    conversation_id: UUID
+    seq: int
+    sender_id: UUID
+    recipient_id: UUID
+    content: str
+    created_at: datetime
+    updated_at: datetime
+    hidden_at: datetime | None
+
+
+class ProfilesRow(Struct, frozen=True, kw_only=True):
+    """A member of a community. Every write locks its author's row here first (rule 11)."""
+
+    community_id: UUID
+    user_id: UUID
+    display_name: str
+    town: str | None
+    verification_status: Literal["pending", "approved", "rejected"]
+    is_coordinator: bool
+    application_words: str | None
+    decision_reason: str | None
+    decided_by: UUID | None
+    decided_at: datetime | None
+    time_zone: str | None
+    locale: str | None
+    created_at: datetime
+    deleted_at: datetime | None
+
+
+class UserBlocksRow(Struct, frozen=True, kw_only=True):
+    """Who wants nothing to do with whom. Works both ways and is never disclosed."""
+
+    community_id: UUID
+    blocker_id: UUID
+    blocked_id: UUID
+    created_at: datetime
+
+
+class UserRestrictionsRow(Struct, frozen=True, kw_only=True):
+    """What a coordinator has taken from a member, why and until when. Kept when lifted."""
+
+    community_id: UUID
+    id: UUID
+    user_id: UUID
+    kind: Literal["limited", "suspended", "banned"]
+    why: str
+    until: datetime | None
+    created_by: UUID | None
+    created_at: datetime
+    lifted_at: datetime | None
+    lifted_by: UUID | None
+
+
+class AcceptOfferArgs(Struct, frozen=True, kw_only=True):
+    """Accepts an offer on the caller's request: assigns the helper, in place of another where there was one."""
+
+    p_conversation_id: UUID
+
+
+class CancelHelpRequestArgs(Struct, frozen=True, kw_only=True):
+    """Takes one of the caller's requests back, with an optional reason."""
+
+    p_help_request_id: UUID
+    p_reason: str | UnsetType | None = UNSET
+
+
+class CloseConversationArgs(Struct, frozen=True, kw_only=True):
+    """Closes one of the caller's active conversations; both can still read it."""
+
+    p_conversation_id: UUID
+
+
+class CompleteHelpRequestArgs(Struct, frozen=True, kw_only=True):
+    """Marks one of the caller's requests as done."""
+
+    p_help_request_id: UUID
+
+
+class CreateConversationAtomicArgs(Struct, frozen=True, kw_only=True):
+    """Offers help: opens the conversation with its first message (10 to 1000 characters), or answers why not."""
+
+    p_help_request_id: UUID
+    p_helper_id: UUID
+    p_initial_message: str
+
+
+class CreateHelpRequestArgs(Struct, frozen=True, kw_only=True):
+    """Asks for help. Title 5 to 100 characters, description to 1000, what one gives in return to 300."""
+
+    p_title: str
+    p_category: str
+    p_description: str | UnsetType | None = UNSET
+    p_urgency: str | UnsetType = UNSET
+    p_exchange_offer: str | UnsetType | None = UNSET
+
+
+class DeclineOfferArgs(Struct, frozen=True, kw_only=True):
+    """Declines an offer on the caller's request, with an optional reason (to 500 characters) that the helper
+    reads.
+    """
+
+    p_conversation_id: UUID
+    p_reason: str | UnsetType | None = UNSET
+
+
+class GetConversationV2Args(Struct, frozen=True, kw_only=True):
+    """One of the caller's conversations, of either engine, with its newest 500 follow-ups, oldest first."""
+
+    p_conversation_id: UUID
+    p_user_id: UUID
+
+
+class GetHelpRequestArgs(Struct, frozen=True, kw_only=True):
+    """One request of the community, as the caller sees it."""
+
+    p_help_request_id: UUID
+
+
+class GetMessagesArgs(Struct, frozen=True, kw_only=True):
+    """A page of one of the caller's conversations, oldest first, by seq; the first message is seq 0. p_limit 1 to
+    100.
+    """
+
+    p_conversation_id: UUID
+    p_before: int | UnsetType | None = UNSET
+    p_after: int | UnsetType | None = UNSET
+    p_limit: int | UnsetType = UNSET
+
+
+class LegacyAddParticipantsArgs(Struct, frozen=True, kw_only=True):
+    """V1, second of three steps: the two people. May be repeated."""
+
+    p_conversation_id: UUID
+    p_recipient_id: UUID
+
+
+class LegacyOpenConversationArgs(Struct, frozen=True, kw_only=True):
+    """V1, first of three steps: all checks of an offer and the conversation's row; names the recipient for the
+    next two. An answer without recipient_id needs no further step.
+    """
+
+    p_help_request_id: UUID
+    p_initial_message: str
+
+
+class LegacyWriteFirstMessageArgs(Struct, frozen=True, kw_only=True):
+    """V1, last of three steps: the first message, both inboxes and the event. Success goes to the one call that
+    wrote them, and to the retries of its key.
+    """
+
+    p_conversation_id: UUID
+    p_recipient_id: UUID
+    p_content: str
+
+
+class ListConversationsArgs(Struct, frozen=True, kw_only=True):
+    """The caller's conversations of both engines, by last activity. p_limit 1 to 50, p_filter all or unread."""
+
+    p_cursor: str | UnsetType | None = UNSET
+    p_limit: int | UnsetType = UNSET
+    p_filter: str | UnsetType = UNSET
+
+
+class ListHelpRequestsArgs(Struct, frozen=True, kw_only=True):
+    """Requests of the community, newest first; by status, category, urgency and words; p_mine: the caller's own."""
+
+    p_cursor: str | UnsetType | None = UNSET
+    p_limit: int | UnsetType = UNSET
+    p_status: str | UnsetType = UNSET
+    p_category: str | UnsetType | None = UNSET
+    p_urgency: str | UnsetType | None = UNSET
+    p_search: str | UnsetType | None = UNSET
+    p_mine: bool | UnsetType = UNSET
+
+
+class ListOffersArgs(Struct, frozen=True, kw_only=True):
+    """The offers on one of the caller's own requests, of both engines."""
+
+    p_help_request_id: UUID
+    p_cursor: str | UnsetType | None = UNSET
+    p_limit: int | UnsetType = UNSET
+
+
+class MarkReadArgs(Struct, frozen=True, kw_only=True):
+    """Marks one of the caller's conversations as read up to a seq. Never backwards, never past the last message."""
+
+    p_conversation_id: UUID
+    p_seq: int
+
+
+class ReleaseHelperArgs(Struct, frozen=True, kw_only=True):
+    """The owner releases the accepted helper; the request is open again."""
+
+    p_conversation_id: UUID
+
+
+class ReopenConversationArgs(Struct, frozen=True, kw_only=True):
+    """Reopens a conversation that the caller declined or closed."""
+
+    p_conversation_id: UUID
+
+
+class ReopenHelpRequestArgs(Struct, frozen=True, kw_only=True):
+    """Opens one of the caller's completed or cancelled requests again."""
+
+    p_help_request_id: UUID
+
+
+class SendMessageV2Args(Struct, frozen=True, kw_only=True):
+    """Writes a message (1 to 1000 characters) into one of the caller's conversations, of either engine."""
+
+    p_conversation_id: UUID
+    p_sender_id: UUID
+    p_content: str
+
+
+class StepBackArgs(Struct, frozen=True, kw_only=True):
+    """The accepted helper gives the request back; it is open again."""
+
+    p_conversation_id: UUID
+
+
+class UpdateHelpRequestArgs(Struct, frozen=True, kw_only=True):
+    """Rewrites one of the caller's requests while it takes offers. Limits as create_help_request."""
+
+    p_help_request_id: UUID
+    p_title: str
+    p_category: str
+    p_description: str | UnsetType | None = UNSET
+    p_urgency: str | UnsetType = UNSET
+    p_exchange_offer: str | UnsetType | None = UNSET
