@@ -118,7 +118,10 @@ async def spoken(port: int, *pieces: bytes, wait: bool = True, half: bool = Fals
     except (ConnectionError, TimeoutError):
         pass
     finally:
-        writer.transport.abort()
+        if wait:
+            writer.transport.abort()
+        else:
+            writer.close()
     return found
 
 

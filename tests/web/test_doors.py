@@ -148,8 +148,10 @@ async def test_a_bad_token_is_nobody_everywhere(client: MakeClient, town: Town) 
             answer = await nobody.request(method, path, json=body, headers=headers)
             assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated"), (name, path)
             assert answer.headers["www-authenticate"] == "Bearer"
-    for scheme in ("Basic YTpi", "bearer", "Token x"):
-        assert (await nobody.get(ME, headers={"Authorization": scheme})).status_code == 401
+    for scheme in ("Basic YTpi", "bearer", "Token x", ""):
+        for method, path, body in EVERYWHERE:
+            answer = await nobody.request(method, path, json=body, headers={"Authorization": scheme})
+            assert answer.status_code == 401, (scheme, path)
 
 
 async def test_a_token_without_a_living_member_is_nobody(client: MakeClient, town: Town) -> None:

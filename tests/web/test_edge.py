@@ -145,6 +145,13 @@ async def test_refusals_are_bounded_by_address_and_the_minute_passes() -> None:
     assert (await door.call("203.0.113.9"))[0] == 429
     door.now += 60
     assert (await door.call("203.0.113.9"))[0] == 200
+    door.status = 401
+    for _ in range(REFUSALS_A_MINUTE):
+        door.now += 0.19
+        assert (await door.call("203.0.113.9"))[0] == 401
+    assert (await door.call("203.0.113.9"))[0] == 429
+    door.now += 4
+    assert (await door.call("203.0.113.9"))[0] == 401  # a minute after the first refusal, not after the last
 
 
 @pytest.mark.parametrize("status", [200, 201, 303, 409, 503])

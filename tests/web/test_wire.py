@@ -1,6 +1,9 @@
 """What only a real socket can say: bodies without a length, requests that are no HTTP, callers who hang up."""
 
+import asyncio
+
 import pytest
+from structlog.testing import capture_logs
 
 from care_collective.web.services import Services
 from harness import Town
@@ -65,8 +68,13 @@ async def test_what_is_no_http_is_refused_without_a_word_of_ours(
 
 async def test_a_caller_who_hangs_up_is_no_fault(services: Services, stage: Stage, headers: dict[str, str]) -> None:
     half = raw("POST", start(stage.fresh), {**headers, "Content-Length": "50"}, b'{"initial')
-    async with serving(services) as port:
-        await spoken(port, half, wait=False)
-        alive = await spoken(port, raw("GET", "/api/health/live", headers))
-        assert alive.startswith(b"HTTP/1.1 200")
+    with capture_logs() as logged:
+        async with serving(services) as port:
+            await spoken(port, half, wait=False)
+            alive = await spoken(port, raw("GET", "/api/health/live", headers))
+            assert alive.startswith(b"HTTP/1.1 200")
+            async with asyncio.timeout(10):
+                while not any(line.get("path") == start(stage.fresh) for line in logged):
+                    await stage.town.count("care.threads")
+    assert [line for line in logged if line["event"] == "web.fault"] == []
     assert await stage.town.count("care.threads") == 1
