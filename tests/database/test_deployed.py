@@ -99,6 +99,10 @@ FAULTS = {
         "grant select on public.messages_v2 to public",
         *("table_grant", "public.messages_v2", "PUBLIC: select"),
     ),
+    "a table grant by way of a role": (
+        "create role readers; grant readers to care_app; grant select on public.messages to readers",
+        *("table_grant", "public.messages", "readers: select"),
+    ),
     "a column grant": (
         "grant update (display_name) on public.profiles to authenticated",
         *("column_grant", "public.profiles.display_name", "authenticated: update"),
@@ -383,16 +387,20 @@ create function public.hello() returns text language sql security definer as $$ 
 
 
 @asynccontextmanager
-async def platform(postgres: Postgres, *, whole: bool = True) -> AsyncIterator[Callable[..., str]]:
+async def platform(postgres: Postgres, holds: str = "member") -> AsyncIterator[Callable[..., str]]:
     """A database as Supabase hands it out: its owner is no superuser, what is made in public is open to anon, and
-    service_role passes by row security. `whole`: the owner is a member of the API roles, as it is there."""
+    service_role passes by row security.
+
+    `holds`: what the owner is to the API roles: `member`, as there, `giver`, who may only grant them, or `stranger`.
+    """
     admin = await asyncpg.connect(postgres.server.dsn())
-    async with manager(postgres, "createrole createdb" if whole else "") as name:
-        newer = postgres.server.version >= 16
-        given = " with admin true, set true" if newer else " with admin option"
-        await admin.execute(f"grant care_owner, care_app to {name}{given}")
-        if whole:
-            await admin.execute(f"grant anon, authenticated, service_role to {name}{given}")
+    # From 16 on CREATEROLE alone gives no hold on a role that another made.
+    newer = postgres.server.version >= 16
+    async with manager(postgres, "" if holds == "stranger" else "createrole createdb") as name:
+        await admin.execute(f"grant care_owner, care_app to {name} with admin option")
+        if holds == "member" or (holds == "giver" and newer):
+            only = " with admin true, set false, inherit false" if holds == "giver" else ""
+            await admin.execute(f"grant anon, authenticated, service_role to {name}{only}")
         await admin.execute("alter role service_role bypassrls")
         try:
             async with empty(postgres, f"owner {name}") as address:
@@ -407,8 +415,9 @@ async def platform(postgres: Postgres, *, whole: bool = True) -> AsyncIterator[C
             await admin.close()
 
 
-async def test_nothing_is_found_on_a_platform_with_open_defaults(postgres: Postgres) -> None:
-    async with platform(postgres) as address:
+@pytest.mark.parametrize("holds", ["member", "giver"])
+async def test_nothing_is_found_on_a_platform_with_open_defaults(postgres: Postgres, holds: str) -> None:
+    async with platform(postgres, holds) as address:
         assert (await as_deployed(address())).findings == []
         assert (await as_deployed(address("postgres"))).findings == []
         async with connected(address()) as connection:
@@ -423,7 +432,7 @@ async def test_nothing_is_found_on_a_platform_with_open_defaults(postgres: Postg
 
 
 async def test_an_owner_who_cannot_become_a_role_is_told_what_was_not_tried(postgres: Postgres) -> None:
-    async with platform(postgres, whole=False) as address:
+    async with platform(postgres, "stranger") as address:
         findings = (await as_deployed(address())).findings
         assert [(finding.kind, finding.subject) for finding in findings] == [
             ("call", "as authenticated"),
