@@ -109,7 +109,7 @@ class CareError(Exception):
         return STATUS[self.code]
 
     @classmethod
-    def invalid(cls, **fields: str) -> "CareError":
+    def invalid(cls, /, **fields: str) -> "CareError":
         """A `validation_error` whose `fields` say what to mend, one sentence a field."""
         return cls(Code.VALIDATION_ERROR, message=" ".join(fields.values()) or None, fields=fields)
 

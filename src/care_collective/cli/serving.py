@@ -87,8 +87,10 @@ def _serve(known: "Settings", greet: _Greet) -> None:
 
     async def serving() -> None:
         nonlocal listening
+        from care_collective.operations.logs import configure
         from care_collective.operations.startup import opened
 
+        configure(known.log)
         with ExitStack() as shown:
             tell = shown.enter_context(progress())
             async with opened(known, tell=tell) as deployment:

@@ -1,5 +1,6 @@
 """Puts the application together: routes, error handlers, the edge around them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.static_files import create_static_files_router
 
 from care_collective import __version__
+from care_collective.operations.upkeep import keep_pruned
 from care_collective.web import errors
 from care_collective.web.api import auth, health, messaging, requests
 from care_collective.web.body import MAX_BYTES, StrictRequest
@@ -31,9 +33,11 @@ def make_app(services: Services) -> Edge:
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        upkeep = asyncio.create_task(keep_pruned(services.database))
         try:
             yield
         finally:
+            upkeep.cancel()
             await services.close()
 
     static = create_static_files_router(

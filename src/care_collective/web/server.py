@@ -1,7 +1,7 @@
 """Serves the application with uvicorn: one process, graceful end."""
 
 from collections.abc import Callable
-from socket import socket
+from socket import AF_INET, AF_INET6, create_server, socket
 from typing import Any, Final, cast
 
 import uvicorn
@@ -16,6 +16,7 @@ from care_collective.web.services import make_services
 
 # Past this a request in flight is cut, so that a restart never hangs on one slow client.
 SHUTDOWN_SECONDS: Final = 10
+BACKLOG: Final = 2048
 LONGEST_HEAD: Final = 64 * 1024
 
 
@@ -53,9 +54,11 @@ class _Server(uvicorn.Server):
         self._ready = ready
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
-        """Starts listening and says so."""
+        """Starts listening and says so. A signal that came meanwhile ends what has been started."""
         await super().startup(sockets)
-        if self.started:
+        if self.should_exit:
+            await self.shutdown(sockets)
+        elif self.started:
             self._ready()
 
 
@@ -64,16 +67,23 @@ async def serve(settings: Settings, database: Database, *, ready: Callable[[str]
 
     Errors: SettingsError when the address cannot be listened on.
     """
+    listening = _listen(settings)
+    settings = settings.listening_on(listening.getsockname()[1])
     config = make_config(settings, make_app(make_services(settings, database)))
     server = _Server(config, lambda: ready(settings.base_url))
+    await server.serve([listening])
+
+
+def _listen(settings: Settings) -> socket:
+    """The listening socket, bound before anything else is started: port 0 has become a real one."""
+    family = AF_INET6 if ":" in settings.host else AF_INET
     try:
-        await server.serve()
-    except SystemExit as error:  # uvicorn's way to say that the address is taken
+        return create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        where = f"{settings.host} port {settings.port}"
         raise SettingsError(
-            f"CARE_PORT: {settings.host}:{settings.port} cannot be listened on; choose another."
+            f"CARE_PORT: {where} cannot be listened on ({error.strerror}). Choose another port or host."
         ) from error
-    if not server.started:
-        raise SettingsError(f"CARE_PORT: {settings.host}:{settings.port} cannot be listened on; choose another.")
 
 
 def make_config(settings: Settings, application: Edge) -> uvicorn.Config:

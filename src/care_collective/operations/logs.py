@@ -1,0 +1,47 @@
+"""Writes the log: one line an event on standard error, as JSON or for a terminal.
+
+No event carries a member's words or a secret; a stack is written without the values of its variables.
+"""
+
+import logging
+import sys
+from typing import Final, TextIO
+
+import structlog
+from structlog.typing import Processor
+
+from care_collective.settings import Log
+
+# What every line has, whether it was logged by us or by a library through the standard logging.
+_SHARED: Final[tuple[Processor, ...]] = (
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.format_exc_info,  # the plain form; the pretty ones print variables
+)
+
+
+def configure(log: Log, *, stream: TextIO | None = None) -> None:
+    """Sends all events of `log.level` and above to `stream`, standard error by default. Once a process."""
+    stream = stream or sys.stderr
+    plain = log.format == "console" or (log.format == "auto" and stream.isatty())
+    renderer: Processor = (
+        structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        if plain
+        else structlog.processors.JSONRenderer()
+    )
+    level = getattr(logging, log.level.upper())
+    structlog.configure(
+        processors=[*_SHARED, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=_SHARED,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    # Libraries speak up only when something is wrong: their `info` is not written with our promises in mind.
+    logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler], force=True)
