@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import msgspec
@@ -432,12 +433,21 @@ async def test_a_dump_that_fails_or_is_cancelled_leaves_nothing(
     fake.write_text(f"#!/bin/sh\nfor a; do case $a in --file=*) out=${{a#--file=}} ;; esac; done\n{script}\n")
     fake.chmod(0o755)
     monkeypatch.setattr(programs, "found", lambda: [Tools(tools, 18, True)])
+    started, original = asyncio.Event(), asyncio.create_subprocess_exec
+
+    async def noted(*command: Any, **options: Any) -> asyncio.subprocess.Process:  # noqa: ANN401  its own
+        process = await original(*command, **options)
+        started.set()
+        return process
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", noted)
     making = asyncio.create_task(backup.make(_url(home), "DATABASE_URL", folder, tell=silent))
     if "never" in script:
         pid = await asyncio.to_thread((tools / "pid").read_text)  # as soon as it runs
+        await started.wait()
         making.cancel()
         with suppress(asyncio.CancelledError):
-            await making
+            await asyncio.wait_for(making, 20)
         assert making.cancelled()
         with pytest.raises(ProcessLookupError):
             os.kill(int(pid), 0)
