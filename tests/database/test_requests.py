@@ -74,6 +74,17 @@ async def test_filters_and_search_narrow_the_list(town: Town) -> None:
     assert set((await owner.call("list_help_requests", search="x" * 101))["fields"]) == {"search"}
 
 
+@pytest.mark.parametrize("name", ["category", "urgency", "status"])
+async def test_a_filter_that_there_is_not_is_refused_by_its_name(town: Town, name: str) -> None:
+    neighbour = await town.member()
+    known = {"category": "other", "urgency": "critical", "status": "completed"}
+
+    assert await listed(neighbour, **{name: known[name]}) == []
+    refused = await neighbour.call("list_help_requests", **{name: "nonsense"})
+
+    assert (refused["error"], set(refused["fields"])) == ("validation_error", {name})
+
+
 @pytest.mark.parametrize("limit", [1, 2, 3, 50])
 async def test_pages_are_whole_and_disjoint_newest_first(town: Town, limit: int) -> None:
     owner, reader = await town.member(), await town.member()

@@ -32,18 +32,32 @@ declare
     care.check_text('description', p_description, 0, 1000),
     care.check_text('exchange_offer', p_exchange_offer, 0, 300));
 begin
-  if v_refusal is null and (p_category is null or p_category not in (
-      'health-caregiving', 'groceries-meals', 'transportation-errands', 'household-yard',
-      'technology-administrative', 'social-companionship', 'other')) then
-    return care.invalid('category', 'Choose one of the categories.');
-  end if;
-  if v_refusal is null and (p_urgency is null or p_urgency not in ('normal', 'urgent', 'critical')) then
-    return care.invalid('urgency', 'Choose normal, urgent or critical.');
-  end if;
-  return v_refusal;
+  return coalesce(v_refusal, care.check_choices(p_category, p_urgency),
+    case when p_category is null then care.invalid('category', 'Choose one of the categories.')
+         when p_urgency is null then care.invalid('urgency', 'Choose normal, urgent or critical.') end);
 end
 $$;
 comment on function care.check_request(text, text, text, text, text) is 'The refusal of a request''s trimmed fields, or null.';
+
+create or replace function care.check_choices(p_category text, p_urgency text)
+returns jsonb
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+begin
+  return case
+    when p_category not in (
+      'health-caregiving', 'groceries-meals', 'transportation-errands', 'household-yard',
+      'technology-administrative', 'social-companionship', 'other') then
+      care.invalid('category', 'Choose one of the categories.')
+    when p_urgency not in ('normal', 'urgent', 'critical') then
+      care.invalid('urgency', 'Choose normal, urgent or critical.')
+  end;
+end
+$$;
+comment on function care.check_choices(text, text) is 'The refusal of a category or urgency that there is not, or null; null chooses nothing.';
 
 create or replace function care.text_or_null(p_text text)
 returns text
@@ -412,6 +426,7 @@ as $$
 declare
   v_me care.admission;
   v_from record;
+  v_refusal jsonb;
   v_search text;
   v_statuses text[];
   v_rows public.help_requests[];
@@ -424,8 +439,9 @@ begin
     when 'taking_offers' then array['open', 'in_progress']
     when 'all' then array['open', 'in_progress', 'completed', 'cancelled', 'closed']
     else array[p_status] end;
-  if coalesce(v_me.refusal, v_from.refusal) is not null then
-    return coalesce(v_me.refusal, v_from.refusal);
+  v_refusal := coalesce(v_me.refusal, v_from.refusal, care.check_choices(p_category, p_urgency));
+  if v_refusal is not null then
+    return v_refusal;
   end if;
   if p_limit is null or p_limit not between 1 and 50 then
     return care.invalid('limit', 'Ask for 1 to 50 requests.');
