@@ -25,6 +25,8 @@ from care_collective.operations.backup.programs import Tools
 from care_collective.operations.startup import silent
 from database.steps import Stage, legacy_steps, stage
 from database.test_migrations import DEFINITIONS
+from database.test_migrations import empty as bare
+from database.test_platform import manager
 from harness import Postgres, care
 
 WIDE = {"conversations_per_hour": 1_000_000, "messages_per_minute": 1_000_000}
@@ -350,6 +352,29 @@ async def test_a_target_that_is_not_empty_is_refused_untouched(
     await beside.close()
     assert (await backup.restore(kept, url, "--into", tell=silent)).proved
     await connection.close()
+
+
+async def test_an_owner_who_is_no_superuser_restores_and_backs_up(
+    postgres: Postgres, kept: Path, tmp_path: Path
+) -> None:
+    admin = await asyncpg.connect(postgres.server.dsn())
+    async with manager(postgres, "createrole createdb") as name:
+        await admin.execute(f"grant care_owner, care_app to {name} with admin true, set false, inherit false")
+        try:
+            async with bare(postgres, f"owner {name}") as address:
+                restored = await backup.restore(kept, address(name), "--into", tell=silent)
+                assert (restored.proved, restored.violations) == (True, 0)
+                made = await backup.make(address(name), "DATABASE_URL", tmp_path, tell=silent)
+                assert (
+                    made.archive.manifest.tables["public.profiles"]
+                    == restored.archive.manifest.tables["public.profiles"]
+                )
+                with pytest.raises(CareError, match="is not empty"):
+                    await backup.restore(kept, address(name), "--into", tell=silent)
+        finally:
+            await admin.execute(f"reassign owned by {name} to postgres; drop owned by {name}")
+            await admin.execute(f"revoke care_owner, care_app from {name} cascade")
+            await admin.close()
 
 
 async def test_other_peoples_tables_are_neither_read_nor_taken_along(
