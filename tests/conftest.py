@@ -1,9 +1,9 @@
 """Fixtures of every test. Those in database/ and engines/ run on PostgreSQL 15 and 18, the others on the embedded."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -29,25 +29,53 @@ def state_folder() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+class Servers:
+    """The servers of one test process, each started at its first use and kept to the end: parallel runs come and go."""
+
+    def __init__(self, folder: Path, stack: AsyncExitStack) -> None:
+        self._folder = folder
+        self._stack = stack
+        self._running: dict[int, Postgres] = {}
+        self._shared: dict[Postgres, Care] = {}
+
+    async def get(self, version: int) -> Postgres:
+        """A running server of a major version, with a migrated template."""
+        if version not in self._running:
+            binaries = installed(version)
+            if binaries is None:
+                pytest.skip(f"PostgreSQL {version} is not installed here; CI runs this")
+            options = {"fsync": "off", "max_connections": "120"}
+            folder = self._folder / str(version)
+            server = await self._stack.enter_async_context(running(folder, binaries=binaries, options=options))
+            self._running[version] = Postgres(server)
+            await self._running[version].make_template()
+        return self._running[version]
+
+    async def shared(self, postgres: Postgres) -> Care:
+        """The one database of a server that tests share."""
+        if postgres not in self._shared:
+            made = care(postgres, await postgres.create())
+            self._shared[postgres] = await self._stack.enter_async_context(made)
+        return self._shared[postgres]
+
+
 @pytest.fixture(scope="session")
-async def postgres(request: pytest.FixtureRequest, state_folder: Path) -> AsyncIterator[Postgres]:
+async def servers(state_folder: Path) -> AsyncIterator[Servers]:
+    """The servers that tests run on."""
+    async with AsyncExitStack() as stack:
+        yield Servers(state_folder, stack)
+
+
+@pytest.fixture(scope="session")
+async def postgres(request: pytest.FixtureRequest, servers: Servers) -> Postgres:
     """A running server of the version that the test is for, with a migrated template."""
-    binaries = installed(request.param)
-    if binaries is None:
-        pytest.skip(f"PostgreSQL {request.param} is not installed here; CI runs this")
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
-    folder = state_folder / f"{worker}-{request.param}"
-    async with running(folder, binaries=binaries, options={"fsync": "off", "max_connections": "120"}) as server:
-        made = Postgres(server)
-        await made.make_template()
-        yield made
+    return await servers.get(request.param)
 
 
 @pytest.fixture(scope="session")
-async def shared(postgres: Postgres) -> AsyncIterator[Care]:
+async def shared(postgres: Postgres, servers: Servers) -> Care:
     """One database for all tests that keep to a community of their own."""
-    async with care(postgres, await postgres.create()) as opened:
-        yield opened
+    return await servers.shared(postgres)
 
 
 @pytest.fixture
