@@ -154,7 +154,7 @@ FAULTS = {
         *("missing_index", "public.conversation_members.conversation_members_inbox_idx", "nothing"),
     ),
     "a unique index more": (
-        "create unique index one_message on public.messages_v2 (community_id, sender_id)",
+        "create unique index one_message on public.messages_v2 (community_id, id, sender_id)",
         *("unexpected_index", "public.messages_v2.one_message", "CREATE UNIQUE INDEX"),
     ),
     "a foreign key that sleeps": (
