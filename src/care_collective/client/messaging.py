@@ -1,0 +1,140 @@
+"""Conversations: offer, list, read, write, mark, decide, close, reopen."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from uuid import UUID
+
+from care_collective.client.calls import Calls
+from care_collective.client.models import (
+    Conversation,
+    ConversationPage,
+    Done,
+    HelpRequestMoved,
+    Marked,
+    Message,
+    MessagePage,
+    Sent,
+    Started,
+)
+
+_PATH = "/api/messaging"
+
+
+class Messaging:
+    """`client.messaging`. Every method raises CareClientError; of a write it has the `key`."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def start_conversation(
+        self, help_request_id: UUID, initial_message: str, *, key: str | None = None
+    ) -> Started:
+        """Offers help with a first message of 10 to 1000 characters.
+
+        Errors: ConversationExists with the conversation there is, HelpRequestUnavailable, RateLimited past 10 an hour.
+        """
+        path = f"{_PATH}/help-requests/{help_request_id}/start-conversation"
+        return await self._calls.write("POST", path, Started, body={"initial_message": initial_message}, key=key)
+
+    async def list_offers(
+        self, help_request_id: UUID, *, cursor: str | None = None, limit: int = 20
+    ) -> ConversationPage:
+        """A page of the offers on one of one's own requests, by last activity; `limit` 1 to 50."""
+        path = f"{_PATH}/help-requests/{help_request_id}/conversations"
+        return await self._calls.read(path, ConversationPage, cursor=cursor, limit=limit)
+
+    async def each_offer(self, help_request_id: UUID, *, limit: int = 50) -> AsyncIterator[Conversation]:
+        """Every offer that `list_offers` would page through, `limit` a call."""
+
+        async def page(cursor: str | None) -> ConversationPage:
+            return await self.list_offers(help_request_id, cursor=cursor, limit=limit)
+
+        async for found in _each(page):
+            yield found
+
+    async def list_conversations(
+        self, *, cursor: str | None = None, limit: int = 20, unread_only: bool = False
+    ) -> ConversationPage:
+        """A page of one's own conversations, by last activity; `limit` 1 to 50."""
+        chosen = "unread" if unread_only else "all"
+        return await self._calls.read(
+            f"{_PATH}/conversations", ConversationPage, cursor=cursor, limit=limit, filter=chosen
+        )
+
+    async def each_conversation(self, *, limit: int = 50, unread_only: bool = False) -> AsyncIterator[Conversation]:
+        """Every conversation that `list_conversations` would page through, `limit` a call."""
+
+        async def page(cursor: str | None) -> ConversationPage:
+            return await self.list_conversations(cursor=cursor, limit=limit, unread_only=unread_only)
+
+        async for found in _each(page):
+            yield found
+
+    async def get_messages(
+        self, conversation_id: UUID, *, before: int | None = None, after: int | None = None, limit: int = 50
+    ) -> MessagePage:
+        """A page of a thread, oldest first: the newest, those before a seq, or those after one; `limit` 1 to 100."""
+        path = f"{_PATH}/conversations/{conversation_id}/messages"
+        return await self._calls.read(path, MessagePage, before=before, after=after, limit=limit)
+
+    async def each_message(self, conversation_id: UUID, *, after: int = -1, limit: int = 100) -> AsyncIterator[Message]:
+        """Every message after a seq, oldest first, `limit` a call. Without `after` the whole thread."""
+        while True:
+            page = await self.get_messages(conversation_id, after=after, limit=limit)
+            for message in page.messages:
+                yield message
+                after = message.seq
+            if not page.has_more or not page.messages:
+                return
+
+    async def send_message(self, conversation_id: UUID, content: str, *, key: str | None = None) -> Sent:
+        """Writes a message of 1 to 1000 characters.
+
+        Errors: PermissionDenied `not_active` where the conversation is closed, RateLimited past 50 a minute.
+        """
+        path = f"{_PATH}/conversations/{conversation_id}/messages"
+        return await self._calls.write("POST", path, Sent, body={"content": content}, key=key)
+
+    async def mark_read(self, conversation_id: UUID, seq: int, *, key: str | None = None) -> Marked:
+        """Marks a conversation as read up to a seq: never backwards, never past its end."""
+        path = f"{_PATH}/conversations/{conversation_id}/read"
+        return await self._calls.write("POST", path, Marked, body={"seq": seq}, key=key)
+
+    async def close(self, conversation_id: UUID, *, key: str | None = None) -> Done:
+        """Closes an active conversation; both can still read it."""
+        return await self._calls.write("POST", f"{_PATH}/conversations/{conversation_id}/close", Done, key=key)
+
+    async def reopen(self, conversation_id: UUID, *, key: str | None = None) -> Done:
+        """Reopens a conversation that the caller declined or closed."""
+        return await self._calls.write("POST", f"{_PATH}/conversations/{conversation_id}/reopen", Done, key=key)
+
+    async def reject_offer(self, conversation_id: UUID, reason: str | None = None, *, key: str | None = None) -> Done:
+        """Declines an offer on one's own request, with a reason of up to 500 characters that the helper reads."""
+        body = {"conversation_id": conversation_id, "reason": reason}
+        return await self._calls.write("POST", f"{_PATH}/reject-offer", Done, body=body, key=key)
+
+    async def accept_offer(self, conversation_id: UUID, *, key: str | None = None) -> HelpRequestMoved:
+        """Accepts an offer on one's own request: assigns the helper, in place of another where there was one."""
+        return await self._decide("accept-offer", conversation_id, key)
+
+    async def step_back(self, conversation_id: UUID, *, key: str | None = None) -> HelpRequestMoved:
+        """Gives the request back as its accepted helper; it is open again."""
+        return await self._decide("step-back", conversation_id, key)
+
+    async def release_helper(self, conversation_id: UUID, *, key: str | None = None) -> HelpRequestMoved:
+        """Releases the accepted helper of one's own request; it is open again."""
+        return await self._decide("release-helper", conversation_id, key)
+
+    async def _decide(self, verb: str, conversation_id: UUID, key: str | None) -> HelpRequestMoved:
+        body = {"conversation_id": conversation_id}
+        return await self._calls.write("POST", f"{_PATH}/{verb}", HelpRequestMoved, body=body, key=key)
+
+
+async def _each(page: Callable[[str | None], Awaitable[ConversationPage]]) -> AsyncIterator[Conversation]:
+    cursor: str | None = None
+    while True:
+        read = await page(cursor)
+        for found in read.conversations:
+            yield found
+        cursor = read.next_cursor
+        if cursor is None:
+            return

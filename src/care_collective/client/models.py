@@ -1,0 +1,238 @@
+"""What calls answer. Members that a newer server adds are passed over; its new words for a status are read as they are.
+
+`tests/client/test_shapes.py` holds these against the description of the API and against real answers.
+"""
+
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+
+class Written(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of a write. `replayed`: this key had been answered before, and this is that answer again."""
+
+    replayed: bool = False
+
+
+class Done(Written, frozen=True, kw_only=True):
+    """A change that was made; `status` is what it led to."""
+
+    status: str | None = None
+
+
+class Started(Written, frozen=True, kw_only=True):
+    """A conversation that an offer opened; `version` is v1 or v2, `message` words for a person."""
+
+    conversation_id: UUID
+    help_request_id: UUID
+    version: str
+    message: str
+
+
+class Sent(Written, frozen=True, kw_only=True):
+    """A message that was written; `seq` is its place in the thread."""
+
+    message_id: UUID
+    seq: int
+
+
+class Marked(Written, frozen=True, kw_only=True):
+    """A reading mark, and how many messages are unread past it."""
+
+    last_read_seq: int
+    unread: int
+
+
+class HelpRequestMoved(Written, frozen=True, kw_only=True):
+    """A help request that was made or changed."""
+
+    help_request_id: UUID
+    status: str | None = None
+    help_request_status: str | None = None
+    helper_id: UUID | None = None
+    message: str | None = None
+
+
+class Person(msgspec.Struct, frozen=True, kw_only=True):
+    """Another member, as members see each other."""
+
+    user_id: UUID
+    display_name: str
+    town: str | None
+    deleted: bool
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """One message; the first of a thread is seq 0. `content` is None when it has been hidden."""
+
+    id: UUID
+    seq: int
+    sender_id: UUID
+    content: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class RequestSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """The request a conversation is about; `accepted`: its helper is the one of this conversation."""
+
+    id: UUID
+    title: str
+    status: str
+    accepted: bool
+
+
+class Conversation(msgspec.Struct, frozen=True, kw_only=True):
+    """A conversation, as one of its two people sees it. `role` is helper or requester."""
+
+    id: UUID
+    version: str
+    role: str
+    help_request: RequestSummary
+    other: Person
+    status: str
+    may_reopen: bool
+    decline_reason: str | None
+    last_message: Message
+    last_seq: int
+    last_read_seq: int
+    other_last_read_seq: int
+    unread: int
+    last_activity_at: datetime
+    created_at: datetime
+
+
+class ConversationPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of conversations; `next_cursor` is None at the end."""
+
+    conversations: list[Conversation]
+    next_cursor: str | None
+
+
+class MessagePage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of a thread, oldest first; `has_more`: there are more in the direction of reading."""
+
+    conversation: Conversation
+    messages: list[Message]
+    has_more: bool
+
+
+class OwnConversation(msgspec.Struct, frozen=True, kw_only=True):
+    """The reader's own conversation on a request."""
+
+    id: UUID
+    status: str
+
+
+class HelpRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A help request, as a member sees it."""
+
+    id: UUID
+    title: str
+    description: str | None
+    category: str
+    urgency: str
+    status: str
+    status_reason: str | None
+    exchange_offer: str | None
+    owner: Person
+    is_mine: bool
+    is_helper: bool
+    helper_id: UUID | None
+    conversation: OwnConversation | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class HelpRequestAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One help request."""
+
+    help_request: HelpRequest
+
+
+class HelpRequestPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of help requests; `next_cursor` is None at the end."""
+
+    help_requests: list[HelpRequest]
+    next_cursor: str | None
+
+
+class Restriction(msgspec.Struct, frozen=True, kw_only=True):
+    """What a coordinator has taken from a member, why and until when; `kind` is limited, suspended or banned."""
+
+    kind: str
+    until: datetime | None
+    why: str
+
+
+class CommunitySummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What everybody may know of a community."""
+
+    id: UUID
+    slug: str
+    name: str
+    time_zone: str
+    locale: str
+    emergency_line: str | None
+
+
+class Me(msgspec.Struct, frozen=True, kw_only=True):
+    """The caller's own account and status. The client keeps the tokens by itself; they are not in the repr."""
+
+    user_id: UUID
+    email: str | None
+    display_name: str
+    town: str | None
+    verification_status: str
+    decision_reason: str | None
+    is_coordinator: bool
+    is_operator: bool
+    restriction: Restriction | None
+    community: CommunitySummary
+    csrf_token: str | None = None
+    access_token: str | None = None
+    token_type: str | None = None
+    expires_in: int | None = None
+
+    def __repr__(self) -> str:
+        return f"Me(user_id={self.user_id!r}, verification_status={self.verification_status!r})"
+
+
+class Features(msgspec.Struct, frozen=True, kw_only=True):
+    """Which features are on for the caller."""
+
+    messaging_v2: bool
+
+
+class Flag(msgspec.Struct, frozen=True, kw_only=True):
+    """The flag as a node sees it; `alarm`: the stored stage cannot be read."""
+
+    messaging_v2: str
+    source: str
+    alarm: bool
+
+
+class Migrations(msgspec.Struct, frozen=True, kw_only=True):
+    """How many migrations are applied, and why the database is not this release's where it is not."""
+
+    applied: int
+    problem: str | None
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """How a node and its database are; `status` is ok, behind or unavailable."""
+
+    version: str
+    flag: Flag
+    status: str
+    database: str
+    server_version: int | None = None
+    migrations: Migrations | None = None
+    outbox_lag_seconds: float | None = None
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a node answers, or can serve: ok, behind or unavailable."""
+
+    status: str
