@@ -14,7 +14,7 @@ from client.proxy import WAYS, Cutter, cutting
 from engines.stage import rounds
 from harness import Care
 
-COUNT = rounds(80)
+COUNT = rounds(60)
 ABREAST = 8
 Done = TypeVar("Done", bound=Written)
 

@@ -9,45 +9,9 @@ from typing import ClassVar, Final
 from uuid import UUID
 
 import httpx
-import msgspec
 
+from care_collective.client.problem import Problem, read
 from care_collective.errors import Code
-
-
-class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a failed call. `status`: HTTP's, none without an answer; `state`: the thing's own status.
-
-    `request_id` is the reference to quote to operators; `retry_after` is in seconds.
-    """
-
-    words: str
-    status: int | None = None
-    code: str | None = None
-    request_id: str | None = None
-    reason: str | None = None
-    fields: dict[str, str] | None = None
-    conversation_id: UUID | None = None
-    state: str | None = None
-    help_request_status: str | None = None
-    retry_after: int | None = None
-    restriction: str | None = None
-    until: datetime | None = None
-    why: str | None = None
-
-
-class _Body(msgspec.Struct, frozen=True, kw_only=True):
-    error: str
-    code: str
-    request_id: str | None = None
-    reason: str | None = None
-    fields: dict[str, str] | None = None
-    conversation_id: UUID | None = None
-    state: str | None = msgspec.field(name="status", default=None)
-    help_request_status: str | None = None
-    retry_after: int | None = None
-    restriction: str | None = None
-    until: datetime | None = None
-    why: str | None = None
 
 
 class CareClientError(Exception):
@@ -283,26 +247,6 @@ def from_answer(answer: httpx.Response) -> CareClientError:
     A code that this client does not know, or none at all, leads to the base of its status: RateLimited for 429,
     Unavailable for 503, else Refused below 500 and Failed from there on.
     """
-    problem = _problem(answer)
+    problem = read(answer)
     base = _BY_STATUS.get(answer.status_code, Failed if answer.status_code >= 500 else Refused)
     return BY_CODE.get(problem.code or "", base)(problem)
-
-
-def _problem(answer: httpx.Response) -> Problem:
-    try:
-        body = msgspec.json.decode(answer.content, type=_Body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return Problem(
-            words=f"The server answered {answer.status_code} without one of this API's codes.",
-            status=answer.status_code,
-            request_id=answer.headers.get("x-request-id"),
-            retry_after=_seconds(answer),
-        )
-    known = {name: getattr(body, name) for name in body.__struct_fields__ if name not in {"error", "retry_after"}}
-    waits = body.retry_after if body.retry_after is not None else _seconds(answer)
-    return Problem(words=body.error, status=answer.status_code, retry_after=waits, **known)
-
-
-def _seconds(answer: httpx.Response) -> int | None:
-    value = answer.headers.get("retry-after", "")
-    return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else None

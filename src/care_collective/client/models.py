@@ -4,9 +4,13 @@
 """
 
 from datetime import datetime
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
+
+# A time always knows its zone.
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,8 +74,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     seq: int
     sender_id: UUID
     content: str | None
-    created_at: datetime
-    updated_at: datetime
+    created_at: Moment
+    updated_at: Moment
 
 
 class RequestSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,8 +103,8 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     last_read_seq: int
     other_last_read_seq: int
     unread: int
-    last_activity_at: datetime
-    created_at: datetime
+    last_activity_at: Moment
+    created_at: Moment
 
 
 class ConversationPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,8 +145,8 @@ class HelpRequest(msgspec.Struct, frozen=True, kw_only=True):
     is_helper: bool
     helper_id: UUID | None
     conversation: OwnConversation | None
-    created_at: datetime
-    updated_at: datetime
+    created_at: Moment
+    updated_at: Moment
 
 
 class HelpRequestAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,7 +166,7 @@ class Restriction(msgspec.Struct, frozen=True, kw_only=True):
     """What a coordinator has taken from a member, why and until when; `kind` is limited, suspended or banned."""
 
     kind: str
-    until: datetime | None
+    until: Moment | None
     why: str
 
 

@@ -6,7 +6,8 @@ from typing import Any, Final, TypeVar
 import httpx
 import msgspec
 
-from care_collective.client.errors import CareClientError, ConnectionFailed, Problem, UnreadableAnswer, from_answer
+from care_collective.client.errors import CareClientError, ConnectionFailed, UnreadableAnswer, from_answer
+from care_collective.client.problem import Problem
 
 Shape = TypeVar("Shape", bound=msgspec.Struct)
 
