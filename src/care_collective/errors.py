@@ -55,13 +55,16 @@ WORDS: Final[Mapping[tuple[Code, str | None], str]] = MappingProxyType(
     {
         (Code.CONVERSATION_EXISTS, None): "You already have a conversation about this request.",
         (Code.HELP_REQUEST_UNAVAILABLE, None): "This request is no longer taking offers.",
-        (Code.PERMISSION_DENIED, None): "You may not do this.",
+        (Code.PERMISSION_DENIED, None): "You may not do this. If you think you should, ask a coordinator.",
         (Code.PERMISSION_DENIED, "identity"): "Please sign in as yourself to do this.",
         (Code.PERMISSION_DENIED, "not_approved"): "Your account has to be approved first.",
         (Code.PERMISSION_DENIED, "restricted"): "Your account is restricted at the moment. Your status page says why.",
-        (Code.PERMISSION_DENIED, "not_participant"): "This conversation is not one of yours.",
-        (Code.PERMISSION_DENIED, "not_active"): "This conversation is closed and takes no new messages.",
-        (Code.PERMISSION_DENIED, "role"): "Only the other person in this exchange can do this.",
+        (Code.PERMISSION_DENIED, "not_participant"): "This is not one of your conversations. Go back to your messages.",
+        (
+            Code.PERMISSION_DENIED,
+            "not_active",
+        ): "This conversation takes no new messages. Whoever ended it can open it again.",
+        (Code.PERMISSION_DENIED, "role"): "Only the person this belongs to can do this. You could ask them.",
         (Code.PERMISSION_DENIED, "csrf"): "This page has been open for too long. Reload it and try again.",
         (Code.VALIDATION_ERROR, None): "Please check what you wrote.",
         (Code.VALIDATION_ERROR, "own_request"): "This is your own request. Offers come from other members.",
@@ -70,8 +73,11 @@ WORDS: Final[Mapping[tuple[Code, str | None], str]] = MappingProxyType(
         (Code.IDEMPOTENCY_MISMATCH, None): "This was sent before with other words. Please send it anew.",
         (Code.CONFLICT, None): "Something changed in the meantime. Reload and look again.",
         (Code.CONFLICT, "state"): "That is not possible in the present state. Reload and look again.",
-        (Code.METHOD_NOT_ALLOWED, None): "This address does not take this method.",
-        (Code.TOO_LARGE, None): "This is too large to send.",
+        (
+            Code.METHOD_NOT_ALLOWED,
+            None,
+        ): "This address does not take this method; the header Allow names those that it takes.",
+        (Code.TOO_LARGE, None): "This is too large to send. Please shorten it.",
         (Code.UNSUPPORTED_MEDIA_TYPE, None): "Send JSON, with content type application/json.",
         (Code.UNAUTHENTICATED, None): "Please sign in again. Your text is kept.",
         (Code.UNAVAILABLE, None): "We could not send this yet. Try again in a moment.",
@@ -89,16 +95,33 @@ def words(code: Code, reason: str | None = None) -> str:
     return WORDS.get((code, reason)) or WORDS[(code, None)]
 
 
+def wait_words(seconds: int) -> str:
+    """The sentence for somebody who has to wait so many seconds; care.wait_words says the same."""
+    minutes = -(-seconds // 60)
+    if minutes <= 1:
+        span = "a minute has"
+    elif minutes < 120:
+        span = f"{minutes} minutes have"
+    else:
+        span = f"{-(-minutes // 60)} hours have"
+    return f"That was a lot in a short time. Please wait until {span} passed, then try again."
+
+
 class CareError(Exception):
     """A refusal or fault on its way to a caller.
 
     Arguments: the code; `reason` where the code has several causes; `message` in place of the standard words;
     `extras` are further members of the error body, such as `fields`, `retry_after` (seconds) or `conversation_id`.
+    `sqlstate` is the database's own code of a fault that it raised: in no body under /api.
     """
+
+    sqlstate: str | None = None
 
     def __init__(self, code: Code, *, reason: str | None = None, message: str | None = None, **extras: Any) -> None:  # noqa: ANN401  values of a JSON body
         self.code = code
         self.reason = reason
+        if message is None and code is Code.RATE_LIMITED and "retry_after" in extras:
+            message = wait_words(extras["retry_after"])
         self.message = message or words(code, reason)
         self.extras = extras
         super().__init__(f"{code}: {self.message}")
@@ -124,6 +147,7 @@ def from_sqlstate(sqlstate: str | None) -> CareError:
     Transient classes become `unavailable` with `retry_after` of 1 second, all else `rpc_error`. No text of the
     driver's is used: it can name tables and constraints (rule 7).
     """
-    if sqlstate is not None and sqlstate[:2] in TRANSIENT_CLASSES:
-        return CareError(Code.UNAVAILABLE, retry_after=1)
-    return CareError(Code.RPC_ERROR)
+    transient = sqlstate is not None and sqlstate[:2] in TRANSIENT_CLASSES
+    error = CareError(Code.UNAVAILABLE, retry_after=1) if transient else CareError(Code.RPC_ERROR)
+    error.sqlstate = sqlstate
+    return error

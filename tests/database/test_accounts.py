@@ -92,7 +92,8 @@ async def test_the_eleventh_sign_in_of_an_account_from_an_address_waits(town: To
     account = uuid4().hex
 
     async def take(address: str = "192.0.2.1") -> int:
-        return int(await town.care.database.value("care.take_sign_in", p_account=account, p_address=address))
+        arguments = {"p_community_id": town.community_id, "p_account": account, "p_address": address}
+        return int(await town.care.database.value("care.take_sign_in", **arguments))
 
     assert [await take() for _ in range(10)] == [0] * 10
     assert 895 <= await take() <= 900

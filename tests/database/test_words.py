@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from care_collective import text
-from care_collective.errors import TRANSIENT_CLASSES, WORDS, Code, words
+from care_collective.errors import TRANSIENT_CLASSES, WORDS, Code, wait_words, words
 from harness import Care
 
 EVERY_POINT = [chr(point) for point in range(1, sys.maxunicode + 1) if not 0xD800 <= point <= 0xDFFF]
@@ -25,6 +25,12 @@ async def test_sql_says_the_sentences_of_python(shared: Care) -> None:
         for reason in reasons:
             said = await shared.owner.fetchval("select care.words($1, $2)", code.value, reason)
             assert said == words(code, reason), (code, reason)
+
+
+async def test_sql_says_how_long_to_wait_as_python_does(shared: Care) -> None:
+    for seconds in (0, 1, 59, 60, 61, 600, 7139, 7140, 7141, 86400):
+        assert await shared.owner.fetchval("select care.wait_words($1)", seconds) == wait_words(seconds)
+    assert "until 10 minutes have passed" in wait_words(600)
 
 
 async def test_sql_refuses_with_no_reason_that_python_has_no_words_for(shared: Care) -> None:

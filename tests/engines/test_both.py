@@ -315,9 +315,9 @@ async def test_strangers_find_no_conversation(town: Town, engine: Engine) -> Non
     for identity in (conversation, uuid4()):
         assert (await facade.get_conversation(stranger.caller(), identity)).error == Code.NOT_FOUND
         assert (await facade.send_message(stranger.caller(), identity, "Hello")).reason == "not_participant"
-        with pytest.raises(CareError, match="not one of yours"):
+        with pytest.raises(CareError, match="not one of your conversations"):
             (await facade.mark_read(stranger.caller(), identity, 0)).data()
-        with pytest.raises(CareError, match="not one of yours"):
+        with pytest.raises(CareError, match="not one of your conversations"):
             (await facade.close_conversation(stranger.caller(), identity)).data()
 
 

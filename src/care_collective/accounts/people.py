@@ -65,11 +65,11 @@ class Accounts:
         """Makes a pending member and answers the user id.
 
         Whoever has an account in another community joins with its e-mail address and password. Errors: CareError
-        `validation_error` by field, `rate_limited` after 10 tries per address and account in 15 minutes.
+        `validation_error` by field, or `rate_limited` as at sign-in.
         """
         check(application)
         email = normal_email(application.email) or ""
-        await self._take(email, address)
+        await self._take(community_id, email, address)
         known = await self._find(email)
         if known is not None:
             verdict = await self._hasher.verify(known.secret, application.password)
@@ -98,14 +98,14 @@ class Accounts:
         )
         return UUID(answer.data()["user_id"])
 
-    async def sign_in(self, email: str, password: str, *, address: str) -> UUID:
-        """The user id of an e-mail address and its password.
+    async def sign_in(self, community_id: UUID, email: str, password: str, *, address: str) -> UUID:
+        """The user id of an e-mail address and its password, given at the door of a community.
 
         An unknown address takes as long and answers the same as a wrong password. Errors: CareError
-        `unauthenticated`, or `rate_limited` after 10 tries per address and account in 15 minutes.
+        `unauthenticated`, or `rate_limited` past the community's limit per address and account, 10 in 15 minutes.
         """
         normal = normal_email(email)
-        await self._take(normal or email, address)
+        await self._take(community_id, normal or email, address)
         known = await self._find(normal) if normal is not None else None
         verdict = await self._hasher.verify(known.secret if known else None, password)
         if known is None or not verdict.ok:
@@ -121,10 +121,12 @@ class Accounts:
         """The caller's own account and status, whatever state it is in."""
         return await self._database.call("care.me", caller)
 
-    async def _take(self, email: str, address: str) -> None:
+    async def _take(self, community_id: UUID, email: str, address: str) -> None:
         # As a hash: what people type by mistake, a password among it, must not lie in a table.
         account = hashlib.sha256(email.encode("utf-8", "replace")).hexdigest()
-        wait = await self._database.value("care.take_sign_in", p_account=account, p_address=address)
+        wait = await self._database.value(
+            "care.take_sign_in", p_community_id=community_id, p_account=account, p_address=address
+        )
         if wait > 0:
             raise CareError(Code.RATE_LIMITED, retry_after=wait)
 

@@ -60,7 +60,7 @@ to authenticated, care_app;
 grant execute on function
   care.community_for_host(text),
   care.get_community(uuid),
-  care.take_sign_in(text, text),
+  care.take_sign_in(uuid, text, text),
   care.find_credential(text),
   care.store_secret(uuid, text),
   care.sign_up(uuid, text, text, text, text, text),

@@ -36,7 +36,7 @@ end
 $$;
 comment on function care.get_community(uuid) is 'What everybody may know of a community.';
 
-create or replace function care.take_sign_in(p_account text, p_address text)
+create or replace function care.take_sign_in(p_community_id uuid, p_account text, p_address text)
 returns integer
 volatile
 security definer
@@ -46,7 +46,8 @@ language plpgsql
 as $$
 declare
   v_now timestamptz := clock_timestamp();
-  v_oldest timestamptz := v_now - interval '15 minutes';
+  v_limit record := care.limit_of(p_community_id, 'sign_ins');
+  v_oldest timestamptz := v_now - make_interval(secs => v_limit.per_seconds);
   v_row record;
 begin
   insert into care.sign_in_attempts as a (account, address, window_start, used)
@@ -55,11 +56,11 @@ begin
     set used = case when a.window_start <= v_oldest then 1 else a.used + 1 end,
         window_start = case when a.window_start <= v_oldest then excluded.window_start else a.window_start end
   returning a.used, a.window_start into v_row;
-  return case when v_row.used > 10 then ceil(extract(epoch from v_row.window_start - v_oldest))::integer else 0 end;
+  return case when v_row.used > v_limit.allowed then ceil(extract(epoch from v_row.window_start - v_oldest))::integer else 0 end;
 end
 $$;
-comment on function care.take_sign_in(text, text) is
-  'Counts a sign-in of an account from an address; the seconds to wait when it is past the tenth in 15 minutes, else 0.';
+comment on function care.take_sign_in(uuid, text, text) is
+  'Counts a sign-in of an account from an address; the seconds to wait when it is past the community''s limit, else 0.';
 
 create or replace function care.find_credential(p_email text)
 returns jsonb

@@ -16,10 +16,10 @@ begin
       when 'identity' then 'Please sign in as yourself to do this.'
       when 'not_approved' then 'Your account has to be approved first.'
       when 'restricted' then 'Your account is restricted at the moment. Your status page says why.'
-      when 'not_participant' then 'This conversation is not one of yours.'
-      when 'not_active' then 'This conversation is closed and takes no new messages.'
-      when 'role' then 'Only the other person in this exchange can do this.'
-      else 'You may not do this.'
+      when 'not_participant' then 'This is not one of your conversations. Go back to your messages.'
+      when 'not_active' then 'This conversation takes no new messages. Whoever ended it can open it again.'
+      when 'role' then 'Only the person this belongs to can do this. You could ask them.'
+      else 'You may not do this. If you think you should, ask a coordinator.'
     end
     when 'validation_error' then case p_reason
       when 'own_request' then 'This is your own request. Offers come from other members.'
@@ -38,6 +38,26 @@ begin
 end
 $$;
 comment on function care.words(text, text) is 'The English sentence for a code and its reason.';
+
+create or replace function care.wait_words(p_seconds integer)
+returns text
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_minutes integer := (p_seconds + 59) / 60;
+begin
+  -- The sentence of wait_words in errors.py; a test compares the two.
+  return format('That was a lot in a short time. Please wait until %s passed, then try again.', case
+    when v_minutes <= 1 then 'a minute has'
+    when v_minutes < 120 then v_minutes || ' minutes have'
+    else (v_minutes + 59) / 60 || ' hours have'
+  end);
+end
+$$;
+comment on function care.wait_words(integer) is 'The sentence for somebody who has to wait so many seconds.';
 
 create or replace function care.refusal(p_code text, p_reason text default null, p_extra jsonb default '{}')
 returns jsonb

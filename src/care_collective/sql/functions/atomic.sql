@@ -34,7 +34,8 @@ begin
   if v_id is null then
     -- The request's lock keeps this from happening; without the lock the winner's id is still the right answer.
     return (
-      select care.conversation_exists(c.id, c.status)
+      select care.conversation_exists(c.id, care.shown_status(c.status,
+               care.is_blocked(c.community_id, c.requester_id, c.helper_id)))
         from public.conversations_v2 c
        where c.community_id = v_offer.community_id
          and c.help_request_id = p_help_request_id
@@ -44,8 +45,8 @@ begin
   perform care.enter_inboxes(v_offer.community_id, v_id, 'v2', v_offer.user_id, v_offer.requester_id);
   perform care.announce(v_offer.community_id, v_offer.user_id, 'conversation.opened', p_help_request_id, v_id, 0);
   perform care.count_use(v_offer.community_id, v_offer.user_id, 'conversations');
-  return care.remember(v_offer.community_id, v_offer.user_id, v_offer.key, v_offer.fingerprint, jsonb_build_object(
-    'success', true, 'conversation_id', v_id, 'message', 'Your offer is sent. You can both write now.'));
+  return care.remember(
+    v_offer.community_id, v_offer.user_id, v_offer.key, v_offer.fingerprint, care.offer_answer(v_id));
 exception when others then
   if care.is_transient(sqlstate) then
     raise;

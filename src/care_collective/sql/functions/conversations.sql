@@ -100,7 +100,7 @@ begin
     when v_request.user_id = v_me.user_id then
       care.refusal('validation_error', 'own_request', jsonb_build_object('fields', '{}'::jsonb))
     when v_thread.id is not null then care.conversation_exists(v_thread.id, care.shown_status(v_thread.status, v_blocked))
-    when v_request.status not in ('open', 'in_progress') then care.refusal('help_request_unavailable')
+    when not care.takes_offers(v_request.status) then care.refusal('help_request_unavailable')
   end;
   if v_offer.answer is null then
     v_offer.orphan_id := care.orphan_of(v_me.community_id, p_help_request_id, v_me.user_id);
@@ -139,6 +139,33 @@ begin
 end
 $$;
 comment on function care.replay_offer(uuid, jsonb) is 'Gives the recalled answer of an opening, with its engine in the response headers.';
+
+create or replace function care.takes_offers(p_status text)
+returns boolean
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+begin
+  return p_status in ('open', 'in_progress');
+end
+$$;
+comment on function care.takes_offers(text) is 'Whether a request of this status takes offers (product.md, life of a request).';
+
+create or replace function care.offer_answer(p_conversation_id uuid)
+returns jsonb
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+begin
+  return jsonb_build_object('success', true, 'conversation_id', p_conversation_id,
+    'message', 'Your offer is sent. You can both write now.');
+end
+$$;
+comment on function care.offer_answer(uuid) is 'The success answer of an offer, whichever engine opened the conversation.';
 
 create or replace function care.conversation_exists(p_conversation_id uuid, p_status text)
 returns jsonb

@@ -121,23 +121,43 @@ begin
     return care.invalid('filter', 'Choose all or unread.');
   end if;
 
-  select array_agg(s.conversation_id), array_agg(s.last_activity_at)
-    into v_ids, v_times
-    from (
-      select m.conversation_id, m.last_activity_at
-        from public.conversation_members m
-        join care.threads t
-          on t.community_id = m.community_id
-         and t.id = m.conversation_id
-       where m.community_id = p_community_id
-         and m.user_id = p_user_id
-         and (m.last_activity_at, m.conversation_id) < (v_from.at, v_from.id)
-         and (p_filter = 'all' or m.unread > 0)
-         and (t.status <> 'held' or t.helper_id = p_user_id)
-         and (p_help_request_id is null or (t.help_request_id = p_help_request_id and t.requester_id = p_user_id))
-       order by m.last_activity_at desc, m.conversation_id desc
-       limit p_limit + 1
-    ) s;
+  if p_help_request_id is null then
+    select array_agg(s.conversation_id), array_agg(s.last_activity_at)
+      into v_ids, v_times
+      from (
+        select m.conversation_id, m.last_activity_at
+          from public.conversation_members m
+          join care.threads t
+            on t.community_id = m.community_id
+           and t.id = m.conversation_id
+         where m.community_id = p_community_id
+           and m.user_id = p_user_id
+           and (m.last_activity_at, m.conversation_id) < (v_from.at, v_from.id)
+           and (p_filter = 'all' or m.unread > 0)
+           and (t.status <> 'held' or t.helper_id = p_user_id)
+         order by m.last_activity_at desc, m.conversation_id desc
+         limit p_limit + 1
+      ) s;
+  else
+    -- From the request's few offers, not from the owner's whole inbox.
+    select array_agg(s.conversation_id), array_agg(s.last_activity_at)
+      into v_ids, v_times
+      from (
+        select m.conversation_id, m.last_activity_at
+          from care.threads t
+          join public.conversation_members m
+            on m.community_id = p_community_id
+           and m.conversation_id = t.id
+           and m.user_id = p_user_id
+         where t.community_id = p_community_id
+           and t.help_request_id = p_help_request_id
+           and t.requester_id = p_user_id
+           and t.status <> 'held'
+           and (m.last_activity_at, m.conversation_id) < (v_from.at, v_from.id)
+         order by m.last_activity_at desc, m.conversation_id desc
+         limit p_limit + 1
+      ) s;
+  end if;
   v_more := coalesce(cardinality(v_ids), 0) > p_limit;
   return jsonb_build_object(
     'success', true,

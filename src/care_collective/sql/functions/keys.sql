@@ -103,10 +103,16 @@ begin
     into v_limits
     from public.communities c
    where c.id = p_community_id;
-  per_seconds := case p_kind when 'conversations' then 3600 when 'messages' then 60 else 86400 end;
+  per_seconds := case p_kind
+    when 'conversations' then 3600
+    when 'messages' then 60
+    when 'sign_ins' then 900
+    else 86400
+  end;
   allowed := case p_kind
     when 'conversations' then coalesce((v_limits ->> 'conversations_per_hour')::integer, 10)
     when 'messages' then coalesce((v_limits ->> 'messages_per_minute')::integer, 50)
+    when 'sign_ins' then coalesce((v_limits ->> 'sign_ins_per_quarter_hour')::integer, 10)
     else coalesce((v_limits ->> 'limited_messages_per_day')::integer, 10)
   end;
 end
@@ -137,7 +143,8 @@ begin
   end if;
   if v_used >= v_limit.allowed then
     return care.refusal('rate_limited', null, jsonb_build_object(
-      'retry_after', ceil(extract(epoch from v_ends - v_now))::integer));
+      'retry_after', ceil(extract(epoch from v_ends - v_now))::integer,
+      'message', care.wait_words(ceil(extract(epoch from v_ends - v_now))::integer)));
   end if;
   return null;
 end

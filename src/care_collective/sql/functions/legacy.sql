@@ -1,5 +1,6 @@
 -- The V1 engine: an offer takes three calls and three commits. Not atomic, on purpose: that is what it is. A call that
--- never comes leaves an orphan, which the helper's retry completes. Retiring V1 deletes this file.
+-- never comes leaves an orphan, which the helper's retry completes. Retiring V1 deletes this file, and with it the V1 arms of
+-- conversations.sql, threads.sql, doctor.sql and the completion of orphans in atomic.sql.
 
 create or replace function public.legacy_open_conversation(p_help_request_id uuid, p_initial_message text)
 returns jsonb
@@ -38,20 +39,6 @@ end
 $$;
 comment on function public.legacy_open_conversation(uuid, text) is
   'V1, first of three steps: all checks of an offer and the conversation''s row; names the recipient for the next two. An answer without recipient_id needs no further step.';
-
-create or replace function care.legacy_answer(p_conversation_id uuid)
-returns jsonb
-immutable
-parallel safe
-set search_path = pg_catalog, pg_temp
-language plpgsql
-as $$
-begin
-  return jsonb_build_object('success', true, 'conversation_id', p_conversation_id,
-    'message', 'Your offer is sent. You can both write now.');
-end
-$$;
-comment on function care.legacy_answer(uuid) is 'The success answer of an opening in V1.';
 
 create or replace function public.legacy_add_participants(p_conversation_id uuid, p_recipient_id uuid)
 returns jsonb
@@ -163,7 +150,7 @@ begin
   if care.is_blocked(v_me.community_id, v_me.user_id, p_recipient_id) then
     return care.refusal('not_found');
   end if;
-  if v_request.status not in ('open', 'in_progress') then
+  if not care.takes_offers(v_request.status) then
     return care.refusal('help_request_unavailable');
   end if;
 
@@ -201,7 +188,7 @@ begin
      and c.id = p_conversation_id;
   perform care.enter_inboxes(p_community_id, p_conversation_id, 'v1', p_helper_id, p_requester_id);
   perform care.announce(p_community_id, p_helper_id, 'conversation.opened', p_help_request_id, p_conversation_id, 0);
-  return care.legacy_answer(p_conversation_id);
+  return care.offer_answer(p_conversation_id);
 end
 $$;
 comment on function care.legacy_first_message(uuid, uuid, uuid, uuid, uuid, text) is

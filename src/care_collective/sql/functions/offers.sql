@@ -78,7 +78,7 @@ begin
   v_request := care.lock_request_of(v_me.community_id, v_thread);
   v_thread := care.lock_thread(v_me.community_id, v_me.user_id, p_conversation_id);
   -- Whom a suspension or a ban would take the request from cannot be given it (product.md, life of a request).
-  if v_thread.shown_status <> 'active' or v_request.status not in ('open', 'in_progress')
+  if v_thread.shown_status <> 'active' or not care.takes_offers(v_request.status)
      or (care.allow(v_me.community_id, v_thread.helper_id, 'write')).refusal is not null then
     return care.refusal('conflict', 'state',
       jsonb_build_object('status', v_thread.shown_status, 'help_request_status', v_request.status));

@@ -11,7 +11,7 @@ begin
   -- Accepting, releasing and stepping back move between open and in_progress in offers.sql, under the same lock.
   return case p_action
     when 'complete' then case when p_status = 'in_progress' then 'completed' end
-    when 'cancel' then case when p_status in ('open', 'in_progress') then 'cancelled' end
+    when 'cancel' then case when care.takes_offers(p_status) then 'cancelled' end
     when 'reopen' then case when p_status in ('completed', 'cancelled') then 'open' end
   end;
 end
@@ -198,7 +198,7 @@ begin
   if v_request.refusal is not null then
     return v_request.refusal;
   end if;
-  if v_request.status not in ('open', 'in_progress') then
+  if not care.takes_offers(v_request.status) then
     return care.refusal('conflict', 'state', jsonb_build_object('status', v_request.status));
   end if;
   v_now := clock_timestamp();

@@ -90,7 +90,8 @@ async def sign_up(request: AnyRequest, data: JSONBody[Application]) -> Response[
 async def sign_in(request: AnyRequest, data: JSONBody[Credentials]) -> Response[bytes]:
     """Sign in: a session cookie, and a bearer token where the deployment signs its own."""
     accounts = security.services(request).accounts
-    user_id = await accounts.sign_in(data.email, data.password, address=security.client_address(request))
+    community_id = await community_of(request)
+    user_id = await accounts.sign_in(community_id, data.email, data.password, address=security.client_address(request))
     return await _signed_in(request, user_id, status=200)
 
 

@@ -62,7 +62,7 @@ async def sign_in(request: AnyRequest) -> Response[Any]:
     try:
         community_id = await community_of(request)
         user_id = await security.services(request).accounts.sign_in(
-            form["email"], form["password"], address=security.client_address(request)
+            community_id, form["email"], form["password"], address=security.client_address(request)
         )
         token = await open_session(request, user_id, community_id)
     except CareError as error:
