@@ -6,6 +6,7 @@ import asyncpg
 import pytest
 
 from care_collective.db import migrate as runner
+from care_collective.db.call import Caller
 from database.steps import offered, stage
 from harness import Care
 
@@ -15,10 +16,7 @@ WITHOUT_COMMUNITY = {
     "care.schema_migrations", "care.schema_functions", "care.backups",
 }  # fmt: skip
 # Functions that look across communities by their purpose: sign-in, the door's look-ups, operators' commands, pruning.
-ACROSS = {
-    "community_for_host", "find_credential", "get_community", "read_session", "close_session", "open_session", "prune",
-    "health", "violations", "me", "is_in_cohort",
-}  # fmt: skip
+ACROSS = {"prune", "health"}
 PRODUCT_KEYS = (
     "select c.conrelid::regclass::text as relation, c.conname, c.contype::text, c.confdeltype::text, "
     "case when n.nspname = 'public' then 'public.' || t.relname else n.nspname || '.' || t.relname end as name, "
@@ -222,6 +220,26 @@ async def test_a_fault_inside_is_answered_without_its_text_by_every_function(scr
             assert '"server_error"' in answer.text, (victim, function.name)
             assert "secret" not in answer.text, (victim, function.name)
         await scratch.owner.execute(before)
+
+
+async def test_a_fault_is_logged_with_its_reference_and_without_the_row(scratch: Care) -> None:
+    here = await stage(await scratch.town())
+    log = scratch.server.data_dir.parent / "postgres.log"
+    await spoilt(scratch, "care.allow(uuid, uuid, text)", "check_violation using message = 'a rule', detail = 'a row'")
+    begin = log.stat().st_size
+    reference = "reference-of-this-call"
+    caller = Caller(here.helper.user_id, here.helper.town.community_id, request_id=reference)
+
+    for function in await offered(scratch):
+        arguments = here.named(function, here.helper.user_id)
+        await scratch.database.call(f"public.{function.name}", caller, **arguments)
+
+    lines = [line for line in log.read_bytes()[begin:].decode().splitlines() if "care fault" in line]
+    assert len(lines) == len(await offered(scratch))
+    for function, line in zip(await offered(scratch), lines, strict=True):
+        assert "[reference-of-this-call]: SQLSTATE 23514 a rule" in line
+        assert function.name in line or function.name.startswith(("cancel", "complete", "reopen", "step", "release"))
+        assert "a row" not in line
 
 
 async def test_a_transient_fault_is_raised_by_every_function(scratch: Care) -> None:

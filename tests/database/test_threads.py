@@ -219,6 +219,12 @@ async def test_paging_by_seq_is_complete_and_disjoint_both_ways(town: Town, engi
     owner, helper, _, conversation = await pair(town, engine)
     for n in range(1, 13):
         await (owner, helper)[n % 2].send(conversation, f"Message {n}")
+    # Clocks go wrong: the order is seq's alone (rule 10).
+    for table in ("messages", "messages_v2"):
+        await town.care.owner.execute(
+            f"update public.{table} set created_at = now() - seq * interval '1 hour' where conversation_id = $1",
+            conversation,
+        )
 
     async def page(*, before: int | None = None, after: int | None = None) -> dict[str, Any]:
         return await owner.call("get_messages", conversation_id=conversation, limit=limit, before=before, after=after)
