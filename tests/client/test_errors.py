@@ -150,3 +150,5 @@ def test_an_error_that_is_no_error_of_ours_is_read_as_far_as_it_goes() -> None:
         assert (type(error), error.status, error.code, error.request_id) == (Refused, 404, None, "r"), content
     partly = client_errors.from_answer(httpx.Response(404, json={"error": "Nothing here.", "code": "not_found"}))
     assert (type(partly), partly.message, partly.request_id) == (NotFound, "Nothing here.", None)
+    nowhere = client_errors.from_answer(httpx.Response(409, json={"error": "There.", "code": "conversation_exists"}))
+    assert (type(nowhere), nowhere.code) == (Refused, "conversation_exists")

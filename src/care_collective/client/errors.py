@@ -80,8 +80,9 @@ class ConversationExists(Refused):
     CODE = Code.CONVERSATION_EXISTS
 
     @property
-    def conversation_id(self) -> UUID | None:
+    def conversation_id(self) -> UUID:
         """The conversation there is."""
+        assert self.problem.conversation_id is not None  # from_answer makes no such exception without one
         return self.problem.conversation_id
 
     @property
@@ -249,4 +250,5 @@ def from_answer(answer: httpx.Response) -> CareClientError:
     """
     problem = read(answer)
     base = _BY_STATUS.get(answer.status_code, Failed if answer.status_code >= 500 else Refused)
-    return BY_CODE.get(problem.code or "", base)(problem)
+    kind = BY_CODE.get(problem.code or "", base)
+    return (base if kind is ConversationExists and problem.conversation_id is None else kind)(problem)
