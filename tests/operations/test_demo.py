@@ -11,6 +11,7 @@ from care_collective.errors import CareError, Code, SettingsError
 from care_collective.operations import people
 from care_collective.operations.demo import demo_settings
 from care_collective.operations.demo.sample import Builder, Town, read_town
+from care_collective.rollout import policy
 from harness import Care
 
 HOME = {"HOME": "/home/rosa"}
@@ -161,3 +162,19 @@ def test_everybody_named_in_the_sample_lives_there() -> None:
     assert len(keys) == len(town.people)
     assert {request.by for request in town.requests} <= keys
     assert {thread.helper for request in town.requests for thread in request.threads} <= keys
+
+
+@pytest.mark.parametrize(
+    ("environ", "stage"),
+    [
+        ({}, "on"),
+        ({"MESSAGING_V2_ROLLOUT": "off"}, "off"),
+        ({"MESSAGING_V2_ENABLED": "false"}, "off"),
+        ({"MESSAGING_V2_ENABLED": "true"}, "on"),
+    ],
+)
+def test_a_visitor_tries_v2_unless_the_flag_says_otherwise(environ: dict[str, str], stage: str) -> None:
+    known = demo_settings({**HOME, **environ})
+
+    declared = policy.Declared.of(known.messaging_v2_enabled, known.messaging_v2_rollout)
+    assert str(policy.in_force(declared).stage) == stage
