@@ -26,6 +26,7 @@ from care_collective.errors import CareError, Code, SettingsError
 AUDIENCE: Final = "authenticated"
 # `anon` names nobody and `service_role` every right: neither is a member.
 ROLES: Final = frozenset({"authenticated"})
+OTHER_ROLES: Final = frozenset({"anon", "service_role"})
 LONGEST_TOKEN: Final = 8 * 1024
 # How far another machine's clock may run ahead of ours. An expired token gets nothing of it.
 LEEWAY_SECONDS: Final = 30
@@ -76,8 +77,20 @@ def issue(secret: str, *, user_id: UUID, community_id: UUID | None, now: datetim
     return jwt.encode({"alg": "HS256"}, claims, _secret_key(secret), registry=_PINNED["HS256"])
 
 
-class Refused(Exception):  # noqa: N818  never leaves this module
+class Refused(Exception):  # noqa: N818  leaves this module only as a cause
     """A token that is not good, from where it was noticed to where the caller is answered."""
+
+
+class Expired(Refused):
+    """A token that was good once."""
+
+
+class OtherRole(Refused):
+    """A well signed token of a role of the platform's that is no member's."""
+
+    def __init__(self, role: str) -> None:
+        super().__init__(role)
+        self.role = role
 
 
 # --- JSON, strict ---
@@ -209,6 +222,8 @@ def _uuid(value: object) -> UUID:
 def _good(payload: Mapping[str, Any]) -> _Good:
     """What a payload claims, whatever the time is, or Refused."""
     audience, role, metadata = payload.get("aud"), payload.get("role"), payload.get("app_metadata")
+    if isinstance(role, str) and role in OTHER_ROLES:  # a platform's own keys name no audience
+        raise OtherRole(role)
     if audience != AUDIENCE and not (
         isinstance(audience, list) and all(isinstance(name, str) for name in audience) and AUDIENCE in audience
     ):
@@ -248,12 +263,15 @@ class BaseVerifier:
         Arguments: the token as it came, at most 8 KiB; `now` is an aware time. The algorithm is the key's, `exp` is
         required, `nbf` and `iat` may lie 30 seconds ahead, `aud` must name `authenticated`, `role` be one of
         `ROLES`, `sub` a UUID.
-        Errors: `unauthenticated` for every other token; `unavailable` when there are no keys to check it with.
+        Errors: `unauthenticated` for every other token, its cause `Expired` or `OtherRole` where it is well signed;
+        `unavailable` when there are no keys to check it with.
         """
         if now.tzinfo is None:
             raise ValueError("now: an aware time")
         try:
             return await self._verified(token, now.timestamp())
+        except (Expired, OtherRole) as error:
+            raise CareError(Code.UNAUTHENTICATED) from error
         except Refused:
             raise CareError(Code.UNAUTHENTICATED) from None
 
@@ -270,7 +288,7 @@ class BaseVerifier:
             good = _good(_payload(token, key, algorithm))
         if not good.holds(seconds):
             self._remembered.pop(digest, None)
-            raise Refused
+            raise Expired if seconds >= good.ends else Refused
         if fresh:
             self._remember(digest, good)
         return good.claims

@@ -122,7 +122,9 @@ class Database:
                 row = await self._fetch(statement, caller, arguments.values())
             except (asyncpg.DataError, ValueError, OverflowError) as error:
                 # Refused by the driver before anything was sent, or by the server as no value of its type.
-                raise CareError(Code.VALIDATION_ERROR) from error
+                refused = CareError(Code.VALIDATION_ERROR)
+                refused.sqlstate = getattr(error, "sqlstate", None) or "22P02"
+                raise refused from error
             except asyncpg.PostgresError as error:
                 again = error.sqlstate[:2] == "40" or (caller.idempotency_key and error.sqlstate[:2] in {"08", "57"})
                 if not again or attempt == _ATTEMPTS or error.sqlstate == "57014":

@@ -5,15 +5,16 @@ where its own engine keeps it, whatever the flag says.
 """
 
 import time
-from collections.abc import Awaitable, Callable
-from typing import cast
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, cast
 from uuid import UUID
 
+import msgspec
 import structlog
 
 from care_collective import text
 from care_collective.db.call import Answer, Caller, Database
-from care_collective.errors import CareError, Code
+from care_collective.errors import CareError, Code, words
 from care_collective.messaging import atomic, legacy
 from care_collective.messaging.models import Result, Version
 from care_collective.rollout import policy
@@ -22,6 +23,31 @@ log = structlog.get_logger("care_collective.messaging")
 
 Engine = Callable[[Database, Caller, UUID, str], Awaitable[Answer]]
 _ENGINES: dict[Version, Engine] = {"v1": legacy.start, "v2": atomic.start}
+_FAILURES: Final = frozenset({Code.SERVER_ERROR, Code.RPC_ERROR, Code.UNAVAILABLE})
+
+# What create_conversation_atomic answers where V2 is switched off, and a node in its place. Never a failure.
+ENGINE_OFF: Final = "engine_off"
+_ENGINE_OFF: Final = Answer(
+    msgspec.json.encode(
+        {"success": False, "error": Code.UNAVAILABLE, "reason": ENGINE_OFF, "message": words(Code.UNAVAILABLE)}
+    ).decode(),
+    {},
+)
+
+
+def _opened(answer: Answer, version: Version) -> Result:
+    """What an engine's answer to an opening says; after an orphan's completion a header names the other engine."""
+    refusal = answer.refusal()
+    if refusal is not None:
+        return Result.refused(refusal)
+    data = answer.data()
+    return Result(
+        success=True,
+        conversation_id=UUID(data["conversation_id"]),
+        message=data["message"],
+        version=cast(Version, answer.headers.get("Conversation-Version", version)),
+        replayed="Idempotency-Replayed" in answer.headers,
+    )
 
 
 class Messaging:
@@ -59,37 +85,53 @@ class Messaging:
         began = self._clock()
         version: Version = "v1"
         try:
-            words = text.check(initial_message, 10, 1000)
-            if words is not None:
-                raise CareError.invalid(initial_message=words)
+            problem = text.check(initial_message, 10, 1000)
+            if problem is not None:
+                raise CareError.invalid(initial_message=problem)
             version = "v2" if await self.uses_v2(caller) else "v1"
             answer = await _ENGINES[version](self._database, caller, help_request_id, initial_message)
-            data = answer.data()
-            result = Result(
-                success=True,
-                conversation_id=UUID(data["conversation_id"]),
-                message=data["message"],
-                version=cast(Version, answer.headers.get("Conversation-Version", version)),
-                replayed="Idempotency-Replayed" in answer.headers,
-            )
+            result = _opened(answer, version)
         except CareError as error:
             result = Result.refused(error)
-        self._count(caller, version, help_request_id, result, self._clock() - began)
+        self._count(caller, "start-conversation", version, help_request_id, result, began)
         return result
 
-    def _count(self, caller: Caller, version: Version, help_request_id: UUID, result: Result, seconds: float) -> None:
+    async def call(self, function: str, caller: Caller, arguments: Mapping[str, object]) -> Answer:
+        """Calls a function that is offered to clients, by its name and with its own arguments, as their gateway does.
+
+        The answer is the function's own, success or refusal. No stage is asked: calling create_conversation_atomic is
+        asking for V2, which is refused where it is switched off. Opening a conversation is counted.
+        Errors: CareError for what was raised.
+        """
+        if function != "create_conversation_atomic":
+            return await self._database.call(f"public.{function}", caller, **arguments)
+        began = self._clock()
+        help_request_id = arguments["p_help_request_id"]
+        try:
+            off = self._decide().source in policy.SWITCHED_OFF
+            answer = _ENGINE_OFF if off else await self._database.call(f"public.{function}", caller, **arguments)
+            result = _opened(answer, "v2")
+        except CareError as error:
+            self._count(caller, function, "v2", help_request_id, Result.refused(error), began)
+            raise
+        self._count(caller, function, "v2", help_request_id, result, began)
+        return answer
+
+    def _count(
+        self, caller: Caller, endpoint: str, version: Version, help_request_id: object, result: Result, began: float
+    ) -> None:
         """One structured line an attempt, with ids and never a word of the message (rollout.md, counting)."""
         line = log.bind(
             version=result.version or version,
-            endpoint="start-conversation",
-            duration_ms=round(seconds * 1000, 2),
+            endpoint=endpoint,
+            duration_ms=round((self._clock() - began) * 1000, 2),
             help_request_id=str(help_request_id),
             user_id=str(caller.user_id),
             request_id=caller.request_id,
         )
         if result.success:
             line.info("messaging.conversation.created", success=True, conversation_id=str(result.conversation_id))
-        elif result.error in {Code.SERVER_ERROR, Code.RPC_ERROR, Code.UNAVAILABLE}:
+        elif result.error in _FAILURES and result.reason != ENGINE_OFF:
             line.error("messaging.error", success=False, error_code=str(result.error))
         else:
             line.info("messaging.refused", success=False, error_code=str(result.error), reason=result.reason)
@@ -97,9 +139,9 @@ class Messaging:
     async def send_message(self, caller: Caller, conversation_id: UUID, content: str) -> Result:
         """Writes a message of 1 to 1000 characters into one of the caller's conversations."""
         try:
-            words = text.check(content, 1, 1000)
-            if words is not None:
-                raise CareError.invalid(content=words)
+            problem = text.check(content, 1, 1000)
+            if problem is not None:
+                raise CareError.invalid(content=problem)
             answer = await self._database.call(
                 "public.send_message_v2",
                 caller,

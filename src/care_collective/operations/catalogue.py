@@ -6,7 +6,7 @@ anew. The bodies of functions are not in it: what they should be stands in the r
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from typing import Final
 
@@ -113,13 +113,25 @@ def committed() -> str:
     return (_SQL / "catalogue.jsonl").read_text("utf-8")
 
 
+def declared() -> list[Thing]:
+    """What the committed catalogue names, functions without their bodies."""
+    return [_line.decode(line) for line in committed().splitlines()]
+
+
 def expected() -> list[Thing]:
     """What this release expects of a database, bodies included."""
     texts = _bodies()
     return [
         msgspec.structs.replace(thing, body=texts[thing.plain_name]) if isinstance(thing, Function) else thing
-        for thing in map(_line.decode, committed().splitlines())
+        for thing in declared()
     ]
+
+
+def offered(things: Iterable[Thing]) -> Iterator[Function]:
+    """The functions that are offered to clients: those in schema public that a signed-in person may execute."""
+    for thing in things:
+        if isinstance(thing, Function) and thing.name.startswith("public.") and "authenticated" in thing.callers:
+            yield thing
 
 
 def _bodies() -> dict[str, str]:

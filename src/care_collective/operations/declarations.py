@@ -18,7 +18,7 @@ import asyncpg
 from care_collective.db.embedded import Binaries, running
 from care_collective.db.migrate import migrate
 from care_collective.errors import SettingsError
-from care_collective.operations.catalogue import Argument, Column, Constraint, Function, Relation, Thing, read, write
+from care_collective.operations.catalogue import Argument, Column, Constraint, Relation, Thing, offered, read, write
 
 _PACKAGE: Final = Path(str(files("care_collective")))
 _WIDTH: Final = 108
@@ -117,7 +117,7 @@ def python(things: list[Thing]) -> str:
     for table in _tables(things):
         blocks.append(f"\nclass {_camel(table.name)}Row(Struct, frozen=True, kw_only=True):\n" + _doc(table.comment))
         blocks += [f"    {column}: {kind}\n" for column, kind in _python_columns(table)]
-    for function in _functions(things):
+    for function in offered(things):
         name = _camel(_bare(function.name))
         blocks.append(f"\nclass {name}Args(Struct, frozen=True, kw_only=True):\n" + _doc(function.comment or ""))
         blocks += [f"    {argument.name}: {_python_argument(argument)}\n" for argument in function.arguments]
@@ -167,7 +167,7 @@ def typescript(things: list[Thing]) -> str:
         lines += ["        }", "        Insert: Record<string, never>", "        Update: Record<string, never>"]
         lines += ["        Relationships: []", "      }"]
     lines += ["    }", "    Views: { [_ in never]: never }", "    Functions: {"]
-    for function in _functions(things):
+    for function in offered(things):
         lines += [f"      /** {function.comment} */", f"      {_bare(function.name)}: {{"]
         if function.arguments:
             lines += ["        Args: {", *map(_typescript_argument, function.arguments), "        }"]
@@ -211,13 +211,6 @@ def _tables(things: list[Thing]) -> Iterator[_Table]:
             choices = {match[1]: re.findall(r"'([^']*)'::text", match[2]) for match in found if match is not None}
             columns = tuple(part for part in parts if isinstance(part, Column))
             yield _Table(_bare(relation.name), relation.comment or "", columns, choices)
-
-
-def _functions(things: list[Thing]) -> Iterator[Function]:
-    """The functions that a signed-in person may execute, which are those that are offered."""
-    for thing in things:
-        if isinstance(thing, Function) and thing.name.startswith("public.") and "authenticated" in thing.callers:
-            yield thing
 
 
 def _named(kind: str, language: int) -> str:

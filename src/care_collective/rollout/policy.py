@@ -85,6 +85,10 @@ class Source(StrEnum):
     DEFAULT = "default"
 
 
+# Off by a switch and not by the stage: V2 opens nothing, even for who calls it by name.
+SWITCHED_OFF: Final = frozenset({Source.ENVIRONMENT_ENABLED, Source.DATABASE_KILLED})
+
+
 class Declared(msgspec.Struct, frozen=True):
     """What the environment of this node says: MESSAGING_V2_ENABLED and MESSAGING_V2_ROLLOUT; None where not set."""
 

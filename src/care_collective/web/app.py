@@ -15,7 +15,7 @@ from litestar.static_files import create_static_files_router
 
 from care_collective import __version__
 from care_collective.operations.upkeep import keep_pruned
-from care_collective.web import errors
+from care_collective.web import errors, rest
 from care_collective.web.api import auth, health, messaging, requests
 from care_collective.web.body import MAX_BYTES, StrictRequest
 from care_collective.web.edge import Application, Edge
@@ -48,7 +48,15 @@ def make_app(services: Services) -> Edge:
     )
     handlers: dict[Any, Any] = {Exception: errors.answer_page}
     application = Litestar(
-        route_handlers=[messaging.router, requests.router, auth.router, health.router, accounts.router, static],
+        route_handlers=[
+            messaging.router,
+            requests.router,
+            auth.router,
+            health.router,
+            rest.router,
+            accounts.router,
+            static,
+        ],
         request_class=StrictRequest,
         request_max_body_size=MAX_BYTES,
         exception_handlers=handlers,

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final
 
 import msgspec
@@ -51,10 +51,13 @@ def _no_constant(_: str) -> Any:  # noqa: ANN401  the parser's own signature
     raise CareError(Code.VALIDATION_ERROR, message="JSON has no NaN and no Infinity.")
 
 
-def parse(body: bytes) -> dict[str, Any]:
-    """The object in a body. Errors: CareError `validation_error` for anything else."""
+def parse(body: bytes, *, number: Callable[[str], Any] | None = None) -> dict[str, Any]:
+    """The object in a body; `number` makes a number from its text. Errors: CareError `validation_error` for what is
+    no object."""
     try:
-        value = json.loads(body.decode(), object_pairs_hook=_once, parse_constant=_no_constant)
+        value = json.loads(
+            body.decode(), object_pairs_hook=_once, parse_constant=_no_constant, parse_int=number, parse_float=number
+        )
     except UnicodeDecodeError as error:
         raise CareError(Code.VALIDATION_ERROR, message="The body is not UTF-8 text.") from error
     except (ValueError, RecursionError) as error:

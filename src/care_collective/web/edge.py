@@ -13,6 +13,7 @@ import msgspec
 import structlog
 
 from care_collective.errors import CareError, Code
+from care_collective.web import postgrest
 
 # ASGI's own types, as plain mappings: the framework's are narrower than the protocol.
 Scope = MutableMapping[str, Any]
@@ -86,7 +87,7 @@ class Edge:
 
         wait = self._wait(address, began)
         if wait > 0:
-            await self._refuse(sending, request_id, wait)
+            await self._refuse(scope, sending, request_id, wait)
         else:
             await self._app(inner, receive, sending)
             self._note(address, status, began)
@@ -120,16 +121,18 @@ class Edge:
         began, count = self._refusals.get(address, (now, 0))
         self._refusals[address] = (now, 1) if began + 60 <= now else (began, count + 1)
 
-    async def _refuse(self, send: Send, request_id: str, wait: int) -> None:
+    async def _refuse(self, scope: Scope, send: Send, request_id: str, wait: int) -> None:
         error = CareError(Code.RATE_LIMITED)
-        content = msgspec.json.encode(
-            {"error": error.message, "code": error.code, "request_id": request_id, "retry_after": wait}
-        )
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(content)).encode()),
-            (b"retry-after", str(wait).encode()),
-        ]
+        headers = [(b"content-type", b"application/json"), (b"retry-after", str(wait).encode())]
+        if scope["path"].startswith(postgrest.ROOT):
+            problem = postgrest.of(error, method=scope["method"], path=scope["path"], request_id=request_id)
+            content = problem.encoded()
+            headers += [(name.lower().encode(), value.encode()) for name, value in postgrest.CORS.items()]
+        else:
+            content = msgspec.json.encode(
+                {"error": error.message, "code": error.code, "request_id": request_id, "retry_after": wait}
+            )
+        headers.append((b"content-length", str(len(content)).encode()))
         await send({"type": "http.response.start", "status": error.status, "headers": headers})
         await send({"type": "http.response.body", "body": content, "more_body": False})
 

@@ -1,4 +1,7 @@
-"""Turns every error into its answer: JSON under /api, a page elsewhere. No text of the driver's leaves."""
+"""Turns every error into its answer: JSON under /api, PostgREST's under /rest, a page elsewhere.
+
+No text of the driver's leaves.
+"""
 
 import traceback
 from typing import Any, Final
@@ -12,11 +15,12 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, Valida
 from litestar.response import Redirect
 
 from care_collective.errors import CareError, Code
+from care_collective.web import postgrest
 from care_collective.web.body import describe
 from care_collective.web.pages import rendering
 
 # Where programs call; everywhere else people look.
-_PROGRAMS: Final = ("/api/", "/rest/", "/schema/")
+_PROGRAMS: Final = ("/api/", "/schema/")
 
 _LONGEST_TRACE: Final = 100  # lines
 
@@ -108,9 +112,24 @@ def answer(request: Request[Any, Any, Any], original: Exception) -> Response[byt
     )
 
 
+def answer_client(request: Request[Any, Any, Any], original: Exception) -> Response[bytes]:
+    """Exception handler of the door for Supabase's clients."""
+    if isinstance(original, postgrest.Problem):
+        found = {"WWW-Authenticate": "Bearer"} if original.status == 401 else {}
+        return postgrest.response(original.encoded(), status=original.status, headers=found)
+    error = known(original)
+    log_fault(request, error, original)
+    scope = request.scope
+    request_id = scope["state"]["request_id"]
+    problem = postgrest.of(error, method=scope["method"], path=scope["path"], request_id=request_id)
+    return postgrest.response(problem.encoded(), status=problem.status, headers=headers(error, original))
+
+
 def answer_page(request: Request[Any, Any, Any], original: Exception) -> Response[Any]:
     """Exception handler of everything: a page for people, JSON under the programs' paths."""
     path = request.scope["path"]
+    if f"{path}/".startswith(postgrest.ROOT):
+        return answer_client(request, original)
     if f"{path}/".startswith(_PROGRAMS):
         return answer(request, original)
     error = known(original)

@@ -72,10 +72,9 @@ def session_token(connection: Connection) -> str | None:
 
 async def identify(connection: Connection) -> Caller:
     """Who calls, nobody included. A bearer token counts before a cookie. Errors: CareError for a bad token."""
+    if "authorization" in connection.headers:
+        return await by_token(connection, bearer_token(connection))
     request_id = connection.scope["state"]["request_id"]
-    authorization = connection.headers.get("authorization")
-    if authorization is not None:
-        return await _bearer(connection, authorization, request_id)
     token = session_token(connection)
     session = await sessions.read(services(connection).database, token) if token else None
     if session is None:
@@ -83,14 +82,20 @@ async def identify(connection: Connection) -> Caller:
     return Caller(session.user_id, session.community_id, idempotency_key(connection), request_id)
 
 
-async def _bearer(connection: Connection, authorization: str, request_id: str) -> Caller:
-    scheme, _, token = authorization.partition(" ")
+async def by_token(connection: Connection, token: str | None) -> Caller:
+    """The caller that a token names. Errors: CareError for a bad one, or where none is judged."""
     verifier = services(connection).verifier
-    if scheme.lower() != "bearer" or verifier is None:
+    if token is None or verifier is None:
         raise CareError(Code.UNAUTHENTICATED)
-    claims = await verifier.verify(token.strip(), now=services(connection).now())
+    claims = await verifier.verify(token, now=services(connection).now())
     community_id = claims.community_id or await host_community_id(connection)
-    return Caller(claims.user_id, community_id, idempotency_key(connection), request_id)
+    return Caller(claims.user_id, community_id, idempotency_key(connection), connection.scope["state"]["request_id"])
+
+
+def bearer_token(connection: Connection) -> str | None:
+    """The token of the header Authorization, None for another scheme or none."""
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
 
 
 def idempotency_key(connection: Connection) -> str | None:
