@@ -70,17 +70,69 @@ def test_a_server_that_is_not_there_is_2_and_one_line(shell: Shell) -> None:
     assert "hunter2" not in refused.err
 
 
-def test_migrate_says_what_is_to_do_and_does_it_once(shell: Shell) -> None:
-    before = shell.run("migrate", "--check", "--json")
-    assert before.code == 1
-    assert "0002_core" in before.json["to_do"]["migrations"]
-    assert not before.json["up_to_date"]
+LOOKING = [["doctor"], ["doctor", "--deployed"], ["migrate", "--check"]]
+
+
+@pytest.mark.parametrize("command", LOOKING, ids=" ".join)
+def test_looking_makes_no_database(state_folder: Path, command: list[str]) -> None:
+    """As with a mistyped CARE_DATA_DIR: no violations in a database just made would be a lie."""
+    mistyped = Shell(state_folder / "mistyped")
+    refused = mistyped.run(*command)
+    assert (refused.code, refused.out) == (2, "")
+    assert f"There is no database in {mistyped.state}" in refused.err
+    assert "scripts/serve migrate" in refused.err
+    assert not mistyped.state.exists()
+    data = mistyped.state / "postgres" / "data"
+    data.mkdir(parents=True)
+    assert mistyped.run(*command).code == 2
+    assert [path for path in mistyped.state.rglob("*") if path not in (data, data.parent)] == []
+    data.rmdir()
+    data.parent.rmdir()
+    mistyped.state.rmdir()
+
+
+async def test_looking_makes_nothing_in_a_server_without_our_database(state_folder: Path) -> None:
+    """What is left where the first start was killed right after PostgreSQL's own."""
+    shell = Shell(state_folder / "half-made")
+    async with running(shell.state / "postgres"):
+        pass
+    for command in LOOKING:
+        refused = shell.run(*command)
+        assert (refused.code, refused.out) == (2, "")
+        assert f"There is no database in {shell.state}" in refused.err
+    async with running(shell.state / "postgres") as server:
+        connection = await asyncpg.connect(server.dsn())
+        await connection.execute("create database care")
+        await connection.close()
+    assert shell.run("doctor").code == shell.run("doctor", "--deployed").code == 2
+    empty = shell.run("migrate", "--check", "--json")
+    assert empty.code == 1
+    assert "0002_core" in empty.json["to_do"]["migrations"]
+    assert not empty.json["up_to_date"]
+
+
+def test_migrate_makes_what_is_missing_once(shell: Shell) -> None:
     done = shell.run("migrate")
     assert done.code == 0
     assert "Done: migration 0002_core" in done.out
     after = shell.run("migrate", "--check", "--json")
     assert after.code == 0
     assert after.json == {"up_to_date": True, "to_do": {"migrations": [], "functions": []}}
+
+
+async def test_looking_migrates_no_database(shell: Shell) -> None:
+    async with running(shell.state / "postgres") as server:
+        connection = await asyncpg.connect(server.dsn(database="care"))
+        await connection.execute("update care.schema_functions set checksum = 'older' where room = 'inbox'")
+        await connection.close()
+    for arguments, words in (([], "are not this release's"), (["--deployed"], "written by another release")):
+        refused = shell.run("doctor", *arguments)
+        assert (refused.code, refused.out) == (2, "")
+        assert words in refused.err
+        assert "scripts/serve migrate" in refused.err
+    behind = shell.run("migrate", "--check", "--json")
+    assert (behind.code, behind.json["to_do"]) == (1, {"migrations": [], "functions": ["inbox"]})
+    assert shell.run("migrate").code == 0
 
 
 def test_members_need_a_community(shell: Shell) -> None:

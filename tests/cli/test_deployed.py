@@ -51,6 +51,7 @@ def test_types_check_and_write(shell: Shell, state_folder: Path) -> None:
 
 
 async def test_doctor_deployed_says_what_it_found_and_scripts_can_trust_it(shell: Shell) -> None:
+    assert shell.run("migrate").code == 0
     sound = shell.run("doctor", "--deployed", "--json")
     assert sound.code == 0
     assert sound.json["findings"] == []

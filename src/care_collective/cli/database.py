@@ -8,14 +8,15 @@ from care_collective.cli.show import json_option, progress, run, settings, show_
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="Change nothing; exit 1 if there is something to do.")
+@click.option("--check", is_flag=True, help="Make and change nothing; exit 1 if there is something to do.")
 @click.option("--without-backup", metavar="REASON", help="Migrate without one; the reason is remembered.")
 @json_option
 def migrate(*, check: bool, without_backup: str | None, as_json: bool) -> None:
     """Bring the database up to this release.
 
-    Running it again does nothing. `serve` does this by itself for an embedded database and for an empty one. A
-    database with members is migrated only when a backup of it was verified within 24 hours.
+    Running it again does nothing. An embedded database is made where there is none. `serve` does both by itself for an
+    embedded database and for an empty one. A database with members is migrated only when a backup of it was verified
+    within 24 hours.
 
     \b
     Examples:
@@ -51,7 +52,8 @@ def doctor(*, deployed: bool, as_json: bool) -> None:
     execute them are compared with what is expected, and the functions that clients call are called as nobody and as
     wrong people, in a transaction that is rolled back.
 
-    Exit 0 says that there is nothing to find, 1 that there is. Can run beside `serve`.
+    Exit 0 says that there is nothing to find, 1 that there is, 2 that there is no database or another release's: none
+    is made, and none is migrated. Can run beside `serve`.
 
     \b
     Examples:
@@ -62,13 +64,13 @@ def doctor(*, deployed: bool, as_json: bool) -> None:
         _examine_deployed(as_json=as_json)
         return
     from care_collective.operations.doctor import Violation, examine
-    from care_collective.operations.startup import as_owner
+    from care_collective.operations.startup import examined
 
     known = settings()
 
     async def look() -> list[Violation]:
         with progress() as tell:
-            async with as_owner(known, tell=tell) as owner:
+            async with examined(known, tell=tell) as owner:
                 tell("Looking for violations")
                 return await examine(owner)
 
@@ -85,13 +87,13 @@ def doctor(*, deployed: bool, as_json: bool) -> None:
 
 def _examine_deployed(*, as_json: bool) -> None:
     from care_collective.operations.deployed import Report, examine
-    from care_collective.operations.startup import as_owner
+    from care_collective.operations.startup import examined
 
     known = settings()
 
     async def look() -> Report:
         with progress() as tell:
-            async with as_owner(known, tell=tell) as owner, owner.pool.acquire() as connection:
+            async with examined(known, any_release=True, tell=tell) as owner, owner.pool.acquire() as connection:
                 tell("Comparing the database with this release")
                 return await examine(connection)
 

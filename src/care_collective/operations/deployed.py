@@ -17,7 +17,7 @@ import asyncpg
 import msgspec
 
 from care_collective.db.call import NOBODY, Caller
-from care_collective.db.migrate import rooms
+from care_collective.db.migrate import plan, rooms
 from care_collective.errors import SettingsError
 from care_collective.operations.catalogue import Argument, Column, Constraint, Function, Index, Relation, Thing
 from care_collective.operations.catalogue import expected as expected_things
@@ -92,6 +92,9 @@ async def _refuse_other_releases(connection: asyncpg.Connection) -> None:
             f"The functions of this database were written by another release (it names {releases}). "
             "Only that release knows what to expect: run its own `doctor --deployed`, or `care-collective migrate`."
         )
+    lacking = (await plan(connection)).migrations
+    if lacking:
+        raise SettingsError(f"The database lacks migration {lacking[0].name}. Run `care-collective migrate` first.")
 
 
 # --- Expected against found

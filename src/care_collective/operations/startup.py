@@ -15,7 +15,7 @@ import asyncpg
 
 from care_collective.db.call import Database
 from care_collective.db.embedded import Server, running
-from care_collective.db.embedded.attach import held, running_server
+from care_collective.db.embedded.attach import held, made, running_server
 from care_collective.db.migrate import Plan, migrate, migrations, mismatch, plan
 from care_collective.db.pool import make_pool
 from care_collective.db.rights import open_table
@@ -27,6 +27,7 @@ from care_collective.settings import Settings, keep_secrets
 _DATABASE: Final = "care"
 _ATTACH_SECONDS: Final = 20.0  # a server that another process starts or stops at this moment
 _CLOSE_SECONDS: Final = 5.0
+_EMPTY: Final = "The database is empty. Run `care-collective migrate` first."
 _COMMAND_SECONDS: Final = 600  # an operator's statement may read the whole database
 
 Tell = Callable[[str], None]
@@ -109,6 +110,23 @@ async def as_owner(settings: Settings, *, tell: Tell = silent) -> AsyncIterator[
 
 
 @asynccontextmanager
+async def examined(settings: Settings, *, any_release: bool = False, tell: Tell = silent) -> AsyncIterator[Database]:
+    """The deployment's database with the owner's rights, to look at: nothing is made and nothing is migrated.
+
+    `any_release` lets the caller judge whose release it is of. Errors: SettingsError in words where there is none, it
+    is empty, or it is another release's.
+    """
+    async with as_found(settings, tell=tell) as where:
+        state = await _look(where)
+        if state.empty:
+            raise SettingsError(_EMPTY)
+        if state.mismatch is not None and not any_release:
+            raise SettingsError(state.mismatch)
+        async with _owner_pool(where.owner_url) as database:
+            yield database
+
+
+@asynccontextmanager
 async def owner_of(deployment: Deployment) -> AsyncIterator[Database]:
     """The owner's rights on a deployment that is open."""
     async with _owner_pool(deployment.owner_url) as database:
@@ -119,12 +137,12 @@ async def owner_of(deployment: Deployment) -> AsyncIterator[Database]:
 async def as_found(settings: Settings, *, make: bool = False, tell: Tell = silent) -> AsyncIterator[Where]:
     """Where the deployment's database is, for work on one that may be empty or of another release. Not migrated.
 
-    `make` allows an embedded server's files to be made. Errors: SettingsError where they are not there, or it cannot
+    `make` allows an embedded database to be made. Errors: SettingsError where it is not there, or its server cannot
     be started.
     """
-    if settings.embedded and not make and not (embedded_folder(settings) / "data").exists():
-        raise SettingsError(f"There is no database in {settings.data_dir} yet.")
-    async with _located(settings, attach=True, tell=tell) as where:
+    if settings.embedded and not make and not made(embedded_folder(settings)):
+        raise SettingsError(_missing(settings))
+    async with _located(settings, attach=True, make=make, tell=tell) as where:
         yield where
 
 
@@ -143,8 +161,8 @@ async def remember_verified(settings: Settings, archive: backup.Archive, *, tell
 
 
 async def find_plan(settings: Settings, *, tell: Tell = silent) -> Plan:
-    """What `migrate` would do. Nothing is changed, but an embedded cluster is made where there is none."""
-    async with _located(settings, attach=True, tell=tell) as where:
+    """What `migrate` would do. Nothing is changed. Errors: SettingsError where there is no database yet."""
+    async with as_found(settings, tell=tell) as where:
         connection = await connect(where.owner_url, where.owner_setting)
         try:
             with in_words(where.owner_setting):
@@ -197,7 +215,7 @@ async def _back_up(settings: Settings, where: Where, tell: Tell) -> None:
 
 
 @asynccontextmanager
-async def _located(settings: Settings, *, attach: bool, tell: Tell) -> AsyncIterator[Where]:
+async def _located(settings: Settings, *, attach: bool, make: bool = True, tell: Tell) -> AsyncIterator[Where]:
     if settings.database_url is not None:
         owner = settings.database_owner_url
         setting = "DATABASE_URL" if owner is None else "DATABASE_OWNER_URL"
@@ -212,7 +230,7 @@ async def _located(settings: Settings, *, attach: bool, tell: Tell) -> AsyncIter
         return
     tell("Starting the embedded PostgreSQL")
     async with running(folder) as own:
-        await _create_database(own.dsn())
+        await _find_database(settings, own.dsn(), make=make)
         yield _embedded(own.dsn(user="care_app", database=_DATABASE), own.dsn(database=_DATABASE), ours=True)
 
 
@@ -229,29 +247,43 @@ async def _running_beside(folder: Path) -> Server | None:
     return server
 
 
-async def _create_database(url: str) -> None:
+async def _find_database(settings: Settings, url: str, *, make: bool) -> None:
     connection = await asyncpg.connect(url)
     try:
-        if not await connection.fetchval("select exists (select 1 from pg_database where datname = $1)", _DATABASE):
-            await connection.execute(f"create database {_DATABASE}")
+        if await connection.fetchval("select exists (select 1 from pg_database where datname = $1)", _DATABASE):
+            return
+        if not make:
+            raise SettingsError(_missing(settings))
+        await connection.execute(f"create database {_DATABASE}")
     finally:
         await connection.close()
+
+
+def _missing(settings: Settings) -> str:
+    return (
+        f"There is no database in {settings.data_dir} yet. "
+        "Choose the right CARE_DATA_DIR, or make one with `care-collective migrate`."
+    )
 
 
 async def _make_ready(settings: Settings, where: Where, *, make_empty: bool, tell: Tell) -> None:
-    connection = await connect(where.owner_url, where.owner_setting)
-    try:
-        with in_words(where.owner_setting):
-            state = await _state(connection)
-    finally:
-        await connection.close()
+    state = await _look(where)
     if state.empty and not make_empty:
-        raise SettingsError("The database is empty. Run `care-collective migrate` first.")
+        raise SettingsError(_EMPTY)
     if state.empty or (state.behind and where.ours):
         await _back_up(settings, where, tell)
         await _migrate(where, tell)
     elif state.mismatch is not None:
         raise SettingsError(state.mismatch)
+
+
+async def _look(where: Where) -> "_State":
+    connection = await connect(where.owner_url, where.owner_setting)
+    try:
+        with in_words(where.owner_setting):
+            return await _state(connection)
+    finally:
+        await connection.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,19 @@ def held(state_dir: Path) -> bool:
     return False
 
 
+def made(state_dir: Path) -> bool:
+    """Whether a state folder holds data already, so that a start makes none. Errors: SettingsError as `held`."""
+    data = state_dir.expanduser().resolve() / "data"
+    try:
+        return any(data.iterdir())
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise SettingsError(
+            f"{data} cannot be read ({error.strerror}). Run this as the user that runs `serve`."
+        ) from error
+
+
 def running_server(state_dir: Path) -> Server | None:
     """The server of a state folder that another process runs and that accepts connections, or None.
 
