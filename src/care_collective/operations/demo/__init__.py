@@ -123,9 +123,9 @@ def greeting(sample: Sample, url: str, folder: Path) -> str:
             "",
         ]
     lines += [
-        "Offers made now open in V2, in one commit; MESSAGING_V2_ROLLOUT chooses. Some threads of the sample were opened",
-        "in V1, the engine before it, in three commits, and one of its openings stopped half way: a conversation",
-        "without a message, which its helper's next try completes. To find it, in another terminal:",
+        "Offers made now open in V2, in one commit; MESSAGING_V2_ROLLOUT chooses. Some threads of the sample were",
+        "opened in V1, the engine before it, in three commits, and one of its openings stopped half way: a",
+        "conversation without a message, which its helper's next try completes. To find it, in another terminal:",
         f"  CARE_DATA_DIR={quote(str(folder))} care-collective doctor",
         "",
     ]
