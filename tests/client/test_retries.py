@@ -149,10 +149,13 @@ async def test_a_limit_is_waited_for_only_when_asked() -> None:
     with pytest.raises(RateLimited) as caught:
         await server.client.messaging.send_message(ID, "Hello")
     assert (caught.value.retry_after, server.pauses) == (50, [])
-    patient = Server(limit, told(429, None, {"Retry-After": "99999"}), sent(), wait_for_limits=True)
+    patient = Server(limit, told(429, None, {"Retry-After": "3600"}), sent(), wait_for_limits=True)
     await patient.client.messaging.send_message(ID, "Hello")
     assert patient.pauses == [50, 3600]
     assert len(set(patient.keys)) == 1
+    day = Server(told(429, "rate_limited", retry_after=3601), sent(), wait_for_limits=True)
+    with pytest.raises(RateLimited):
+        await day.client.messaging.send_message(ID, "Hello")
     endless = Server(limit, wait_for_limits=True, attempts=4)
     with pytest.raises(RateLimited):
         await endless.client.messaging.send_message(ID, "Hello")
@@ -198,6 +201,15 @@ async def test_a_key_that_is_none_is_never_sent(key: str) -> None:
     server = Server(sent())
     with pytest.raises(ValueError, match="key is 1 to 255"):
         await server.client.messaging.send_message(ID, "Hello", key=key)
+    assert server.requests == []
+
+
+async def test_an_id_that_is_none_leads_nowhere() -> None:
+    server = Server(sent())
+    for text in ("", "../auth/sign-out", f"{ID}/../x", "nonsense"):
+        for call in (server.client.messaging.close, server.client.requests.get, server.client.requests.complete):
+            with pytest.raises(ValueError, match="UUID"):
+                await call(text)  # type: ignore[arg-type]
     assert server.requests == []
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final, TypeVar
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import msgspec
 
@@ -14,7 +14,7 @@ from care_collective.client.wire import Shape, Wire
 # Seconds. The pause before attempt n + 1 is drawn from 0 to FIRST * 2 ** n, and added to what the server asked for.
 _FIRST: Final = 0.2
 _LONGEST: Final = 30.0
-# No limit of the server's is longer than an hour.
+# A limit that lasts longer, as a restricted member's day does, is not waited for.
 _LONGEST_LIMIT: Final = 3600.0
 _LONGEST_KEY: Final = 255
 
@@ -48,8 +48,8 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
         asked = float(error.problem.retry_after or 0)
         if error.status == 503:
             return drawn + min(asked, _LONGEST)
-        if error.status == 429 and self.wait_for_limits:
-            return drawn + min(asked, _LONGEST_LIMIT)
+        if error.status == 429 and self.wait_for_limits and asked <= _LONGEST_LIMIT:
+            return drawn + asked
         return None
 
 
@@ -118,6 +118,11 @@ class Calls:
                 number += 1
                 await self._retries.sleep(pause)
             caller = await self._session.identity()
+
+
+def part(identity: UUID) -> str:
+    """An id as a part of a path. Errors: ValueError for text that is none: it could lead to another path."""
+    return str(UUID(str(identity)))
 
 
 def _parameter(value: object) -> str:

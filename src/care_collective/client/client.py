@@ -24,8 +24,9 @@ class CareClient:
 
     `token` is a bearer token; `credentials` are signed in with when first needed and whenever the token has ended;
     with neither, `accounts.sign_in` says who calls. An `http` of one's own brings its time-outs and stays one's own to
-    close. `attempts`, 1 or more, bounds how often a call is tried; `wait_for_limits` waits for a limit's end instead
-    of raising RateLimited. `clock` answers seconds, `sleep` takes them, `random` answers from 0 up to 1.
+    close. `attempts`, 1 or more, bounds how often a call is tried; `wait_for_limits` waits for the end of a limit,
+    where that is no more than an hour off, instead of raising RateLimited. `clock` answers seconds, `sleep` takes them,
+    `random` answers from 0 up to 1. Errors: ValueError for arguments that cannot be meant.
     """
 
     def __init__(

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from uuid import UUID
 
-from care_collective.client.calls import Calls
+from care_collective.client.calls import Calls, part
 from care_collective.client.models import (
     Conversation,
     ConversationPage,
@@ -32,14 +32,14 @@ class Messaging:
 
         Errors: ConversationExists with the conversation there is, HelpRequestUnavailable, RateLimited past 10 an hour.
         """
-        path = f"{_PATH}/help-requests/{help_request_id}/start-conversation"
+        path = f"{_PATH}/help-requests/{part(help_request_id)}/start-conversation"
         return await self._calls.write("POST", path, Started, body={"initial_message": initial_message}, key=key)
 
     async def list_offers(
         self, help_request_id: UUID, *, cursor: str | None = None, limit: int = 20
     ) -> ConversationPage:
         """A page of the offers on one of one's own requests, by last activity; `limit` 1 to 50."""
-        path = f"{_PATH}/help-requests/{help_request_id}/conversations"
+        path = f"{_PATH}/help-requests/{part(help_request_id)}/conversations"
         return await self._calls.read(path, ConversationPage, cursor=cursor, limit=limit)
 
     async def each_offer(self, help_request_id: UUID, *, limit: int = 50) -> AsyncIterator[Conversation]:
@@ -73,7 +73,7 @@ class Messaging:
         self, conversation_id: UUID, *, before: int | None = None, after: int | None = None, limit: int = 50
     ) -> MessagePage:
         """A page of a thread, oldest first: the newest, those before a seq, or those after one; `limit` 1 to 100."""
-        path = f"{_PATH}/conversations/{conversation_id}/messages"
+        path = f"{_PATH}/conversations/{part(conversation_id)}/messages"
         return await self._calls.read(path, MessagePage, before=before, after=after, limit=limit)
 
     async def each_message(self, conversation_id: UUID, *, after: int = -1, limit: int = 100) -> AsyncIterator[Message]:
@@ -91,21 +91,21 @@ class Messaging:
 
         Errors: PermissionDenied `not_active` where the conversation is closed, RateLimited past 50 a minute.
         """
-        path = f"{_PATH}/conversations/{conversation_id}/messages"
+        path = f"{_PATH}/conversations/{part(conversation_id)}/messages"
         return await self._calls.write("POST", path, Sent, body={"content": content}, key=key)
 
     async def mark_read(self, conversation_id: UUID, seq: int, *, key: str | None = None) -> Marked:
         """Marks a conversation as read up to a seq: never backwards, never past its end."""
-        path = f"{_PATH}/conversations/{conversation_id}/read"
+        path = f"{_PATH}/conversations/{part(conversation_id)}/read"
         return await self._calls.write("POST", path, Marked, body={"seq": seq}, key=key)
 
     async def close(self, conversation_id: UUID, *, key: str | None = None) -> Done:
         """Closes an active conversation; both can still read it."""
-        return await self._calls.write("POST", f"{_PATH}/conversations/{conversation_id}/close", Done, key=key)
+        return await self._calls.write("POST", f"{_PATH}/conversations/{part(conversation_id)}/close", Done, key=key)
 
     async def reopen(self, conversation_id: UUID, *, key: str | None = None) -> Done:
         """Reopens a conversation that the caller declined or closed."""
-        return await self._calls.write("POST", f"{_PATH}/conversations/{conversation_id}/reopen", Done, key=key)
+        return await self._calls.write("POST", f"{_PATH}/conversations/{part(conversation_id)}/reopen", Done, key=key)
 
     async def reject_offer(self, conversation_id: UUID, reason: str | None = None, *, key: str | None = None) -> Done:
         """Declines an offer on one's own request, with a reason of up to 500 characters that the helper reads."""

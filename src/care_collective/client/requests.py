@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from uuid import UUID
 
-from care_collective.client.calls import Calls
+from care_collective.client.calls import Calls, part
 from care_collective.client.models import HelpRequest, HelpRequestAnswer, HelpRequestMoved, HelpRequestPage
 
 _PATH = "/api/requests"
@@ -92,7 +92,7 @@ class Requests:
 
     async def get(self, help_request_id: UUID) -> HelpRequest:
         """One request. Errors: NotFound also for one that is not the caller's to see."""
-        return (await self._calls.read(f"{_PATH}/{help_request_id}", HelpRequestAnswer)).help_request
+        return (await self._calls.read(f"{_PATH}/{part(help_request_id)}", HelpRequestAnswer)).help_request
 
     async def update(
         self,
@@ -107,22 +107,22 @@ class Requests:
     ) -> HelpRequestMoved:
         """Rewrites the whole of one of one's own requests while it takes offers; limits as in `create`."""
         body = _ask(title, category, description, urgency, exchange_offer)
-        return await self._calls.write("PUT", f"{_PATH}/{help_request_id}", HelpRequestMoved, body=body, key=key)
+        return await self._calls.write("PUT", f"{_PATH}/{part(help_request_id)}", HelpRequestMoved, body=body, key=key)
 
     async def cancel(
         self, help_request_id: UUID, reason: str | None = None, *, key: str | None = None
     ) -> HelpRequestMoved:
         """Takes a request back, with a reason of up to 500 characters."""
-        path = f"{_PATH}/{help_request_id}/cancel"
+        path = f"{_PATH}/{part(help_request_id)}/cancel"
         return await self._calls.write("POST", path, HelpRequestMoved, body={"reason": reason}, key=key)
 
     async def complete(self, help_request_id: UUID, *, key: str | None = None) -> HelpRequestMoved:
         """Marks a request as done."""
-        return await self._calls.write("POST", f"{_PATH}/{help_request_id}/complete", HelpRequestMoved, key=key)
+        return await self._calls.write("POST", f"{_PATH}/{part(help_request_id)}/complete", HelpRequestMoved, key=key)
 
     async def reopen(self, help_request_id: UUID, *, key: str | None = None) -> HelpRequestMoved:
         """Opens a completed or cancelled request again."""
-        return await self._calls.write("POST", f"{_PATH}/{help_request_id}/reopen", HelpRequestMoved, key=key)
+        return await self._calls.write("POST", f"{_PATH}/{part(help_request_id)}/reopen", HelpRequestMoved, key=key)
 
 
 def _ask(
