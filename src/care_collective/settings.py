@@ -3,10 +3,8 @@
 Opens no connection and writes no log. No message and no repr shows the value of a secret.
 """
 
-import fcntl
 import os
 import re
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -18,7 +16,6 @@ import msgspec
 
 from care_collective.errors import SettingsError
 
-SECRETS_FILE: Final = "secrets.env"
 KEY_RULE: Final = "must be at least 32 bytes of text"
 OLD_PREFIX: Final = "NEXT_PUBLIC_"
 
@@ -89,7 +86,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, port=port, base_url=base_url)
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:  # the command line's tracebacks print this one
-        hidden = {_field(name) for name in _SECRET}
+        hidden = {field_of(name) for name in _SECRET}
         pairs = ((field, getattr(self, field)) for field in self.__struct_fields__)
         return [(field, "…" if field in hidden and value is not None else value) for field, value in pairs]
 
@@ -111,81 +108,13 @@ def load(environ: Mapping[str, str]) -> Settings:
             problems.append(str(error))
         else:
             if value is not None:
-                values[_field(name)] = value
+                values[field_of(name)] = value
     if "data_dir" not in values and not problems:
         values["data_dir"] = _default_data_dir(environ)
     if problems:
         raise SettingsError("\n".join(problems))
     host, port = values.get("host", "127.0.0.1"), values.get("port", 8000)
     return Settings(**({"base_url": _default_base_url(host, port)} | values))
-
-
-def keep_secrets(settings: Settings, folder: Path, *, token: Callable[[int], str] = secrets.token_urlsafe) -> Settings:
-    """The settings with the keys that an embedded database needs; with another database, the settings as they are.
-
-    A key that the environment does not give is read from secrets.env in `folder`, or made with `token(bytes)` and
-    kept there (mode 0600). CARE_JWT_SECRET is one of them unless CARE_JWKS_URL is set. Two starts at once get the
-    same keys. Raises SettingsError where the file cannot be read, written or understood: nothing is made anew over a
-    damaged file, because contact details sealed with the old key would be lost.
-    """
-    wanted = [name for name in _KEPT if getattr(settings, _field(name)) is None]
-    if settings.jwks_url is not None and "CARE_JWT_SECRET" in wanted:
-        wanted.remove("CARE_JWT_SECRET")
-    if not settings.embedded or not wanted:
-        return settings
-    try:
-        kept = _kept(folder, wanted, token)
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise SettingsError(f"{folder / SECRETS_FILE}: this user must be able to read and write it ({why})") from None
-    return msgspec.structs.replace(settings, **{_field(name): kept[name] for name in wanted})
-
-
-def _kept(folder: Path, wanted: list[str], token: Callable[[int], str]) -> dict[str, str]:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / SECRETS_FILE
-    # The lock is a file of its own: a rename replaces the inode that a lock on the secrets themselves would hold.
-    with os.fdopen(os.open(folder / ".secrets.lock", os.O_RDWR | os.O_CREAT, 0o600)) as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        before = path.read_text("utf-8") if path.exists() else "# Made at the first start. Back it up with the data.\n"
-        kept = _parsed(path, before)
-        made = {name: token(48) for name in wanted if name not in kept}
-        if made:
-            end = "" if before.endswith("\n") else "\n"
-            _write(path, before + end + "".join(f"{name}={value}\n" for name, value in made.items()))
-        else:
-            path.chmod(0o600)  # a restore or a copy can have opened it
-        return kept | made
-
-
-def _parsed(path: Path, text: str) -> dict[str, str]:
-    # Names unknown here are passed over and stay in the file: a later release may have written them.
-    kept: dict[str, str] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
-        name, equals, value = line.strip().partition("=")
-        if not name.startswith("#") and line.strip():
-            if not equals or name in kept:
-                raise SettingsError(f"{path}: line {number}: must be NAME=value, each name once")
-            try:
-                kept[name] = _key(value) if name in _KEPT else value
-            except ValueError as error:
-                raise SettingsError(f"{path}: {name}: {error}") from None
-    return kept
-
-
-def _write(path: Path, text: str) -> None:
-    new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)  # left by a crash: the lock is ours
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # else a power cut can take the rename back
-    finally:
-        os.close(folder)
 
 
 def _value(environ: Mapping[str, str], name: str) -> Any:  # noqa: ANN401  each setting has its own type
@@ -251,7 +180,8 @@ def _origin(scheme: str, host: str, port: int | None) -> str:
     return f"{scheme}://{shown}" + ("" if port in (None, {"http": 80, "https": 443}[scheme]) else f":{port}")
 
 
-def _key(text: str) -> str:
+def long_key(text: str) -> str:
+    """A key as it is, or ValueError with the rule."""
     if len(text.encode()) < 32:
         raise ValueError(KEY_RULE)
     return text
@@ -384,9 +314,9 @@ _SECRET: Final[Mapping[str, Callable[[str], Any]]] = {
     "DATABASE_URL": _postgres_url,
     "DATABASE_OWNER_URL": _postgres_url,
     "DATABASE_DIRECT_URL": _postgres_url,
-    "CARE_SECRET_KEY": _key,
-    "CARE_VAULT_KEY": _key,
-    "CARE_JWT_SECRET": _key,
+    "CARE_SECRET_KEY": long_key,
+    "CARE_VAULT_KEY": long_key,
+    "CARE_JWT_SECRET": long_key,
     "CARE_JWKS_URL": _url(
         "must be an https:// URL, or http:// on this machine", "https", path=".*", query=True, http_on_loopback=True
     ),
@@ -406,12 +336,12 @@ _PLAIN: Final[Mapping[str, Callable[[str], Any]]] = {
     "MESSAGING_V2_ROLLOUT": _stage,
 }
 _READERS: Final[Mapping[str, Callable[[str], Any]]] = {**_SECRET, **_PLAIN}
-_KEPT: Final = ("CARE_SECRET_KEY", "CARE_VAULT_KEY", "CARE_JWT_SECRET")
 
 NAMES: Final[tuple[str, ...]] = tuple(_READERS)  # every setting; .env.example lists the same
 
 
-def _field(name: str) -> str:
+def field_of(name: str) -> str:
+    """The attribute of Settings that holds a setting."""
     return name.removeprefix("CARE_").lower()
 
 

@@ -22,7 +22,8 @@ from care_collective.db.rights import open_table
 from care_collective.errors import CareError, SettingsError
 from care_collective.operations import backup
 from care_collective.operations.connect import connect, in_words
-from care_collective.settings import Settings, keep_secrets
+from care_collective.secrets_file import keep_secrets
+from care_collective.settings import Settings
 
 _DATABASE: Final = "care"
 _ATTACH_SECONDS: Final = 20.0  # a server that another process starts or stops at this moment
