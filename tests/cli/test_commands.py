@@ -181,6 +181,17 @@ def test_members_are_invited_judged_and_given_roles(shell: Shell) -> None:
     assert "is no member of linden-row" in absent.err
 
 
+def test_what_was_decided_is_shown_as_json(shell: Shell) -> None:
+    who = {"user_id": shell.run("member", "list", "--json").json["members"][0]["user_id"], "email": "rosa@example.org"}
+    email = who["email"]
+    rejected = shell.run("member", "reject", email, "--reason", "Moved away.", "--json")
+    assert (rejected.code, rejected.json) == (0, {**who, "verification_status": "rejected"})
+    approved = shell.run("member", "approve", email, "--json")
+    assert (approved.code, approved.json) == (0, {**who, "verification_status": "approved"})
+    operator = shell.run("member", "role", email, "operator", "--json")
+    assert (operator.code, operator.json) == (0, {**who, "role": "operator"})
+
+
 def test_with_several_communities_one_has_to_be_named(shell: Shell) -> None:
     assert shell.run("community", "add", "harbour", "--name", "Harbour").code == 0
     refused = shell.run("member", "list")

@@ -81,42 +81,48 @@ def invite(*, email: str, name: str, town: str | None, coordinator: bool, slug: 
 @member.command()
 @_email
 @_community_option
-def approve(*, email: str, slug: str | None) -> None:
+@json_option
+def approve(*, email: str, slug: str | None, as_json: bool) -> None:
     """Approve a member who waits, or one who was rejected.
 
     \b
     Example:
       care-collective member approve rosa@example.org
     """
-    _decide(email, slug, "approved", None)
+    _decide(email, slug, "approved", None, as_json=as_json)
 
 
 @member.command()
 @_email
 @click.option("--reason", help="Shown to them, to 500 characters.")
 @_community_option
-def reject(*, email: str, reason: str | None, slug: str | None) -> None:
+@json_option
+def reject(*, email: str, reason: str | None, slug: str | None, as_json: bool) -> None:
     """Reject a member. It holds from their next call on.
 
     \b
     Example:
       care-collective member reject rosa@example.org --reason "We could not find your street."
     """
-    _decide(email, slug, "rejected", reason)
+    _decide(email, slug, "rejected", reason, as_json=as_json)
 
 
-def _decide(email: str, slug: str | None, status: str, reason: str | None) -> None:
+def _decide(email: str, slug: str | None, status: str, reason: str | None, *, as_json: bool) -> None:
     from care_collective.operations import people
 
-    in_community(slug, lambda owner, community: people.decide(owner, community, email, status, reason))
-    click.echo(f"{email} is {status}.")
+    user_id = in_community(slug, lambda owner, community: people.decide(owner, community, email, status, reason))
+    if as_json:
+        show_json({"user_id": user_id, "email": email, "verification_status": status})
+    else:
+        click.echo(f"{email} is {status}.")
 
 
 @member.command()
 @_email
 @click.argument("role", type=click.Choice(["member", "coordinator", "operator"]))
 @_community_option
-def role(*, email: str, role: str, slug: str | None) -> None:
+@json_option
+def role(*, email: str, role: str, slug: str | None, as_json: bool) -> None:
     """Give a member a role.
 
     A coordinator runs a community, an operator the whole deployment. `member` takes both roles away.
@@ -127,9 +133,12 @@ def role(*, email: str, role: str, slug: str | None) -> None:
     """
     from care_collective.operations import people
 
-    article = "an" if role == "operator" else "a"
     by = f"command line, {getuser()}"
-    in_community(slug, lambda owner, community: people.give_role(owner, community, email, role, by=by))
+    user_id = in_community(slug, lambda owner, community: people.give_role(owner, community, email, role, by=by))
+    if as_json:
+        show_json({"user_id": user_id, "email": email, "role": role})
+        return
+    article = "an" if role == "operator" else "a"
     click.echo(f"{email} is {'a plain member' if role == 'member' else f'{article} {role} now'}.")
 
 
