@@ -1,6 +1,7 @@
 """The settings: each one right and wrong, nothing secret shown."""
 
 import os
+import re
 import traceback
 from ipaddress import ip_network
 from pathlib import Path
@@ -18,7 +19,8 @@ HOME = {"HOME": "/home/rosa"}
 KEY = "k" * 32
 MARK = "hunter2"  # stands in every secret below, and must stand in no text
 DATABASE = f"postgresql://care:{MARK}@db/care"
-EXAMPLE = Path(__file__).parents[2] / ".env.example"
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / ".env.example"
 
 
 def _load(**environ: str) -> Settings:
@@ -391,6 +393,14 @@ def test_the_example_lists_exactly_the_settings_each_with_a_line_of_comment() ->
     assert sorted(name for name, _ in above) == sorted(NAMES)
     assert not written.keys() & behind.keys()
     assert all(comment.startswith("# ") and comment.endswith(".") for _, comment in above)
+
+
+def test_the_example_says_of_each_setting_whether_it_is_used_yet() -> None:
+    rooms = [path for path in (ROOT / "src").rglob("*.py") if path.name not in ("settings.py", "secrets_file.py")]
+    code = "\n".join(path.read_text("utf-8") for path in rooms)
+    unused = {name for name in NAMES if not re.search(rf"\.(require_)?{_field(name)}\b", code)}
+    _, _, above = _example()
+    assert {name for name, comment in above if comment.endswith("Not used by this release yet.")} == unused
 
 
 def test_the_example_loads_as_written_and_changes_nothing() -> None:
