@@ -1,12 +1,12 @@
 """The TypeScript types, judged by the compiler and by supabase-js's own generics."""
 
-import os
-import shutil
 import subprocess
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
+
+from npm_harness import brought
 
 # Each line under @ts-expect-error has to be refused: the compiler complains where it is not.
 PROGRAM = """
@@ -58,19 +58,7 @@ OPTIONS = ("--noEmit", "--strict", "--target", "es2022", "--module", "esnext", "
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the compiler and the client from npm."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("npm is not installed here; CI has it")
-    folder = tmp_path_factory.mktemp("typescript")
-    wanted = ["typescript@5", "@supabase/supabase-js@2"]
-    done = subprocess.run(
-        [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline", *wanted],
-        cwd=folder, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    if done.returncode != 0:
-        assert "CI" not in os.environ, done.stderr
-        pytest.skip(f"npm brought nothing: {(done.stderr.strip().splitlines() or ['no answer'])[-1]}")
-    return folder
+    return brought(tmp_path_factory, "typescript@5", "@supabase/supabase-js@2")
 
 
 def compiled(project: Path, program: str, types: str) -> list[str]:

@@ -15,7 +15,7 @@ from care_collective.accounts import tokens
 from care_collective.db.call import Caller, Database
 from care_collective.errors import CareError, Code, from_sqlstate
 from care_collective.operations import catalogue
-from care_collective.web import edge, offered
+from care_collective.web import offered
 from care_collective.web.services import Services, utc_now
 from harness import FIRST_WORDS, Care, Person, Town
 from web.calls import LEAKS, Stage, staged
@@ -512,14 +512,12 @@ async def test_a_page_of_another_site_may_call(client: MakeClient, stage: Stage)
     assert "access-control-allow-origin" not in (await client(stage.helper).get("/api/requests")).headers
 
 
-async def test_hammering_is_told_in_the_same_shape(
-    services: Services, town: Town, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(edge, "REFUSALS_A_MINUTE", 2)
+async def test_hammering_is_told_in_the_same_shape(services: Services, town: Town) -> None:
     async with browser(services, town, address=(f"198.51.100.{uuid4().bytes[0]}", 9)) as program:
-        for _ in range(2):
-            refused(await program.post(RPC + CREATE, json={}), 404, "PGRST202")
-        answer = await program.post(RPC + CREATE, json={})
+        for _ in range(1000):
+            answer = await program.get(RPC + CREATE)
+            if answer.status_code != 405:
+                break
         refused(answer, 429, "rate_limited")
         assert int(answer.headers["retry-after"]) > 0
 
