@@ -26,7 +26,7 @@ async def test_a_write_waits_for_a_database_that_is_away_and_is_done_once(state_
     async with running(folder, binaries=binaries, options=options) as server:
         postgres = Postgres(server)
         await postgres.make_template()
-        opened = care(postgres, await postgres.create(), size=2)
+        opened = care(postgres, "care_template", size=2)
         here = await opened.__aenter__()
         town = await here.town()
         helper = await town.member("Hal")

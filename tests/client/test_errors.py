@@ -34,7 +34,6 @@ from care_collective.client.wire import Wire
 from care_collective.errors import STATUS, Code, from_sqlstate
 from care_collective.messaging.service import Messaging
 from client.conftest import Connect
-from engines.stage import holding
 from harness import FIRST_WORDS, Town
 
 
@@ -114,10 +113,6 @@ async def test_every_refusal_of_the_server_is_its_exception(
     tokened = asking.messaging._calls._session._identity.headers()
     form = {**tokened, "Content-Type": "text/plain"}
     await raised(UnsupportedMediaType, wire.answer("POST", "/api/requests", Sent, headers=form, body={}))
-    once = connect(port, owner, attempts=1)
-    async with holding(town.care, owner):
-        busy = await raised(Unavailable, once.messaging.send_message(conversation, "Hello"))
-    assert busy.retry_after == 1
     tight = await town.care.town(limits={"messages_per_minute": 1})
     writer = await tight.member("Tom")
     writing = connect(port, writer)
@@ -129,11 +124,14 @@ async def test_every_refusal_of_the_server_is_its_exception(
     closed = await raised(PermissionDenied, asking.messaging.send_message(conversation, "Hello?"), "not_active")
     assert closed.state == "closed"
 
-    async def wrong_call(*_: object, **__: object) -> None:
-        raise from_sqlstate("42883")
+    for kind, state in ((RpcError, "42883"), (Unavailable, "57P03")):  # no such function; a database that is away
 
-    monkeypatch.setattr(Messaging, "list_conversations", wrong_call)
-    await raised(RpcError, asking.messaging.list_conversations())
+        async def refused(*_: object, state: str = state, **__: object) -> None:
+            raise from_sqlstate(state)
+
+        monkeypatch.setattr(Messaging, "list_conversations", refused)
+        later = await raised(kind, connect(port, owner, attempts=1).messaging.list_conversations())
+    assert later.retry_after == 1
 
     async def broken(*_: object, **__: object) -> None:
         raise ValueError("Zebedee")
@@ -152,3 +150,11 @@ def test_an_error_that_is_no_error_of_ours_is_read_as_far_as_it_goes() -> None:
     assert (type(partly), partly.message, partly.request_id) == (NotFound, "Nothing here.", None)
     nowhere = client_errors.from_answer(httpx.Response(409, json={"error": "There.", "code": "conversation_exists"}))
     assert (type(nowhere), nowhere.code) == (Refused, "conversation_exists")
+
+
+@pytest.mark.parametrize("content", [b"<h1>Busy</h1>", b'{"error": "Busy.", "code": "of_the_future"}'])
+def test_a_code_of_the_future_or_of_nobody_leads_to_the_base_of_its_status(content: bytes) -> None:
+    bases = {400: Refused, 418: Refused, 429: RateLimited, 500: Failed, 502: Failed, 503: Unavailable}
+    for status, kind in bases.items():
+        error = client_errors.from_answer(httpx.Response(status, content=content, headers={"Retry-After": "9"}))
+        assert (type(error), error.status, error.problem.retry_after) == (kind, status, 9)
