@@ -162,6 +162,30 @@ async def test_the_eleventh_sign_in_of_an_account_from_an_address_waits(services
         assert (await client.post(SIGN_IN, json={"email": email, "password": PASSWORD})).status_code == 200
 
 
+async def test_the_eleventh_sign_up_from_an_address_waits_whatever_account_it_is_for(
+    services: Services, town: Town
+) -> None:
+    async with browser(services, town) as client, browser(services, town, address=("127.0.0.2", 1)) as elsewhere:
+        mine = fresh_email()
+        assert (await client.post(SIGN_UP, json=application(mine))).status_code == 201
+        for _ in range(9):
+            assert (await client.post(SIGN_UP, json=application(fresh_email()))).status_code == 201
+        late = await client.post(SIGN_UP, json=application(fresh_email()))
+        assert (late.status_code, late.json()["code"]) == (429, "rate_limited")
+        assert late.headers["retry-after"] == str(late.json()["retry_after"])
+        assert 840 < late.json()["retry_after"] <= 900
+        form = {"email": fresh_email(), "password": PASSWORD, "display_name": "Nia"}
+        page = await client.post("/sign-up", data=form)
+        assert (page.status_code, "retry-after" in page.headers) == (429, True)
+        assert await town.count("public.profiles") == 10
+        # Who is there already signs in all the same, and a neighbour elsewhere joins.
+        assert (await client.post(SIGN_IN, json={"email": mine, "password": PASSWORD})).status_code == 200
+        assert (await elsewhere.post(SIGN_UP, json=application(fresh_email()))).status_code == 201
+    away = await town.care.town()
+    async with browser(services, away) as abroad:
+        assert (await abroad.post(SIGN_UP, json=application(fresh_email()))).status_code == 201
+
+
 async def test_an_unknown_account_and_a_wrong_password_are_one(
     services: Services, town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,10 +9,11 @@ from structlog.testing import capture_logs
 
 from care_collective.messaging.service import Messaging
 from care_collective.web.app import make_app
-from care_collective.web.edge import REFUSALS_A_MINUTE, Edge, Message, Receive, Scope, Send
+from care_collective.web.doorkeeper import REFUSALS, REMEMBERED, REQUESTS
+from care_collective.web.edge import Edge, Message, Receive, Scope, Send
 from care_collective.web.services import Services
 from harness import Care, Town
-from web_harness import Client, MakeClient, browser, services_for
+from web_harness import Client, MakeClient, bearer, browser, services_for
 
 CSP = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 HEADERS = {
@@ -134,7 +135,7 @@ class Minute:
 
 async def test_refusals_are_bounded_by_address_and_the_minute_passes() -> None:
     door = Minute(401)
-    for _ in range(REFUSALS_A_MINUTE):
+    for _ in range(REFUSALS):
         assert (await door.call("203.0.113.9"))[0] == 401
     status, headers = await door.call("203.0.113.9")
     assert status == 429
@@ -146,7 +147,7 @@ async def test_refusals_are_bounded_by_address_and_the_minute_passes() -> None:
     door.now += 60
     assert (await door.call("203.0.113.9"))[0] == 200
     door.status = 401
-    for _ in range(REFUSALS_A_MINUTE):
+    for _ in range(REFUSALS):
         door.now += 0.19
         assert (await door.call("203.0.113.9"))[0] == 401
     assert (await door.call("203.0.113.9"))[0] == 429
@@ -157,22 +158,59 @@ async def test_refusals_are_bounded_by_address_and_the_minute_passes() -> None:
 @pytest.mark.parametrize("status", [200, 201, 303, 409, 503])
 async def test_what_is_no_refusal_is_not_counted(status: int) -> None:
     door = Minute(status)
-    for _ in range(REFUSALS_A_MINUTE + 5):
+    for _ in range(REFUSALS + 5):
         assert (await door.call("203.0.113.9"))[0] == status
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.3.2.1", "::1", None])
 async def test_this_machines_own_programs_are_not_bounded(address: str | None) -> None:
     door = Minute(404)
-    for _ in range(REFUSALS_A_MINUTE + 5):
+    for _ in range(REFUSALS + 5):
         assert (await door.call(address))[0] == 404
+
+
+async def test_all_requests_are_bounded_too_at_ten_times_that() -> None:
+    door = Minute(409)
+    for _ in range(REQUESTS):
+        assert (await door.call("203.0.113.9"))[0] == 409
+    assert (await door.call("203.0.113.9"))[0] == 429
+
+
+async def test_a_network_of_one_household_is_one_and_forgets_nobody_else() -> None:
+    door = Minute(401)
+    for _ in range(REFUSALS):
+        await door.call("2001:db8:0:1::1")
+    assert (await door.call("2001:db8:0:1::ffff"))[0] == 429
+    assert (await door.call("2001:db8:0:2::1"))[0] == 401
+    assert (await door.call("::ffff:127.0.0.1"))[0] == 401
+    for number in range(REMEMBERED - 10):
+        await door.call(f"2001:db8:1:{number:x}::1")
+    assert (await door.call("2001:db8:0:1::2"))[0] == 429
+    for _ in range(REFUSALS):
+        await door.call("no address at all")
+    assert (await door.call("no address at all"))[0] == 429
+
+
+@pytest.mark.parametrize("path", ["/static/%00", "/static/care.css/..", "/static/care.css/x", "/static/" + "a" * 300])
+async def test_a_file_that_cannot_be_is_not_found(services: Services, town: Town, path: str) -> None:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(make_app(services))) as client:
+        answer = await client.get(f"http://{town.host}{path}")
+    assert answer.status_code == 404
+
+
+async def test_more_parameters_than_any_call_takes_are_refused(services: Services, town: Town) -> None:
+    member = await town.member()
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(make_app(services))) as client:
+        query = "&".join(f"p{number}=1" for number in range(51))
+        answer = await client.get(f"http://{town.host}/api/requests?{query}", headers=bearer(member))
+    assert (answer.status_code, answer.json()["code"]) == (400, "validation_error")
 
 
 async def test_the_bound_holds_for_the_whole_application(services: Services, town: Town) -> None:
     transport = httpx.ASGITransport(make_app(services), client=("203.0.113.9", 1))
     async with httpx.AsyncClient(transport=transport, base_url=f"http://{town.host}") as client:
-        answers = [await client.get("/api/auth/me") for _ in range(REFUSALS_A_MINUTE + 1)]
-    assert [a.status_code for a in answers] == [401] * REFUSALS_A_MINUTE + [429]
+        answers = [await client.get("/api/auth/me") for _ in range(REFUSALS + 1)]
+    assert [a.status_code for a in answers] == [401] * REFUSALS + [429]
     body = answers[-1].json()
     assert (body["code"], body["request_id"]) == ("rate_limited", answers[-1].headers["x-request-id"])
     assert answers[-1].headers["retry-after"] == str(body["retry_after"])

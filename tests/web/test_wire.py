@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
+from care_collective.web import server
 from care_collective.web.services import Services
 from harness import Town
 from web.calls import Stage, staged
@@ -78,3 +79,33 @@ async def test_a_caller_who_hangs_up_is_no_fault(services: Services, stage: Stag
                     await stage.town.count("care.threads")
     assert [line for line in logged if line["event"] == "web.fault"] == []
     assert await stage.town.count("care.threads") == 1
+
+
+async def test_trailers_without_end_are_not_kept(services: Services, stage: Stage, headers: dict[str, str]) -> None:
+    chunked = {**headers, "Transfer-Encoding": "chunked"}
+    trailers = b"".join(b"X-%d: %s\r\n" % (number, b"a" * 1000) for number in range(100))
+    async with serving(services) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(raw("POST", start(stage.fresh), chunked) + b"2\r\n{}\r\n0\r\n" + trailers)
+        async with asyncio.timeout(10):
+            while await reader.read(65536):
+                pass
+        writer.close()
+        few = b"2\r\n{}\r\n0\r\nX-Sum: 1\r\n\r\n"
+        assert b'"validation_error"' in await spoken(port, raw("POST", start(stage.fresh), chunked), few)
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"GET / HT", b"POST /sign-in HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nab"]
+)
+async def test_a_caller_who_says_nothing_more_is_not_waited_for(
+    services: Services, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(server, "BODY_SECONDS", 0.2)
+    async with serving(services) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(said)
+        async with asyncio.timeout(10):
+            await reader.read()
+        writer.close()

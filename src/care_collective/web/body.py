@@ -14,6 +14,7 @@ from care_collective.errors import CareError, Code
 
 # Generous for every body we take: the longest text is 1000 code points, twelve bytes each when escaped.
 MAX_BYTES: Final = 64 * 1024
+MOST_PARAMETERS: Final = 50
 _PLACE: Final = re.compile(r"`\$\.(\w+)")
 _MISSING: Final = re.compile(r"required field `(\w+)`")
 _KINDS: Final = {
@@ -98,12 +99,16 @@ def describe(problem: str) -> str:
 
 async def check_query(request: Request[Any, Any, Any]) -> None:
     """Before a handler of the API: refuses a parameter that is given twice, as a field is, or that cannot be stored."""
-    for name in request.query_params:
-        values = request.query_params.getall(name)
-        if len(values) > 1:
+    seen: set[str] = set()
+    # Taken once: each access parses the whole query anew.
+    for name, value in request.query_params.multi_items():
+        if name in seen:
             raise refusal(name, "This is given twice. Send it once.")
-        if not text.is_storable(name) or not text.is_storable(values[0]):
+        if not text.is_storable(name) or not text.is_storable(value):
             raise refusal(name.replace("\0", ""), _UNSTORABLE)
+        seen.add(name)
+        if len(seen) > MOST_PARAMETERS:
+            raise CareError(Code.VALIDATION_ERROR, message=f"Send at most {MOST_PARAMETERS} parameters.")
 
 
 class StrictRequest(Request[Any, Any, Any]):

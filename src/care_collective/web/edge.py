@@ -6,7 +6,6 @@ Plain ASGI around the whole application, so that what the router refuses passes 
 import time
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
-from ipaddress import ip_address
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +13,7 @@ import structlog
 
 from care_collective.errors import CareError, Code
 from care_collective.web import postgrest
+from care_collective.web.doorkeeper import Doorkeeper
 
 # ASGI's own types, as plain mappings: the framework's are narrower than the protocol.
 Scope = MutableMapping[str, Any]
@@ -23,11 +23,6 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 log = structlog.get_logger("care_collective.web")
-
-# Refusals and faults an address may collect in a minute before the door closes for the rest of it. Successes are not
-# counted: members' own limits are in the database. This only keeps guessing and broken loops cheap.
-REFUSALS_A_MINUTE: Final = 300
-_ADDRESSES: Final = 10_000
 
 _HEADERS: Final = (
     (
@@ -58,7 +53,7 @@ class Edge:
         self._headers = (*_HEADERS, (b"strict-transport-security", b"max-age=31536000")) if tls else _HEADERS
         self._clock = clock
         self._new_id = new_id
-        self._refusals: dict[str, tuple[float, int]] = {}
+        self._doorkeeper = Doorkeeper()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection."""
@@ -85,12 +80,12 @@ class Edge:
                 message["headers"] = [*message.get("headers", []), *self._added(scope, message, request_id)]
             await send(message)
 
-        wait = self._wait(address, began)
+        wait = self._doorkeeper.wait(address, began)
         if wait > 0:
             await self._refuse(scope, sending, request_id, wait)
         else:
             await self._app(inner, receive, sending)
-            self._note(address, status, began)
+            self._doorkeeper.note(address, status, began)
         log.info(
             "web.request",
             method=scope["method"],
@@ -108,19 +103,6 @@ class Edge:
             added.append(_NO_STORE)
         return [*added, (b"x-request-id", request_id.encode())]
 
-    def _wait(self, address: str, now: float) -> int:
-        began, count = self._refusals.get(address, (now, 0))
-        return int(began + 60 - now) + 1 if count >= REFUSALS_A_MINUTE and began + 60 > now else 0
-
-    def _note(self, address: str, status: int, now: float) -> None:
-        # 409 leads to what is there already: a double tap, not an attack. This machine's own programs are not bounded.
-        if status < 400 or status in {409, 503} or _is_loopback(address):
-            return
-        if len(self._refusals) >= _ADDRESSES:
-            self._refusals.clear()
-        began, count = self._refusals.get(address, (now, 0))
-        self._refusals[address] = (now, 1) if began + 60 <= now else (began, count + 1)
-
     async def _refuse(self, scope: Scope, send: Send, request_id: str, wait: int) -> None:
         error = CareError(Code.RATE_LIMITED)
         headers = [(b"content-type", b"application/json"), (b"retry-after", str(wait).encode())]
@@ -135,10 +117,3 @@ class Edge:
         headers.append((b"content-length", str(len(content)).encode()))
         await send({"type": "http.response.start", "status": error.status, "headers": headers})
         await send({"type": "http.response.body", "body": content, "more_body": False})
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ip_address(address).is_loopback
-    except ValueError:
-        return True  # a Unix socket has no address, and whoever may open it is on this machine

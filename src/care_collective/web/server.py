@@ -1,5 +1,7 @@
 """Serves the application with uvicorn: one process, graceful end."""
 
+import resource
+from asyncio import TimerHandle
 from collections.abc import Callable
 from socket import AF_INET, AF_INET6, create_server, socket
 from typing import Any, Final, cast
@@ -18,24 +20,55 @@ from care_collective.web.services import make_services
 SHUTDOWN_SECONDS: Final = 10
 BACKLOG: Final = 2048
 LONGEST_HEAD: Final = 64 * 1024
+# A head or a body that takes longer is no person's browser; without a bound each is an open file for ever.
+HEAD_SECONDS: Final = 10.0
+BODY_SECONDS: Final = 30.0
 
 
 class Protocol(HttpToolsProtocol):
-    """Bounds a request's line and headers, which httptools gathers in memory for as long as they keep coming."""
+    """Bounds what a caller can hold for nothing: the length of a head and of trailers, and the time to arrive."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  the server's own
         super().__init__(*args, **kwargs)
         self._head: int | None = None
+        self._trailers = 0
+        self._deadline: TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:  # noqa: ANN401  the server's own
+        """The transport's call at its beginning: a first request has to come."""
+        super().connection_made(transport)
+        self._expect(HEAD_SECONDS)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The transport's call at its end."""
+        self._expect(None)
+        super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
         """The parser's call at the first byte of a request."""
         super().on_message_begin()
-        self._head = 0
+        self._head, self._trailers = 0, 0
+        self._expect(HEAD_SECONDS)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """The parser's call for a header, and for a trailer after a body in pieces: nothing of ours reads trailers."""
+        if self._head is not None:
+            super().on_header(name, value)
+            return
+        self._trailers += len(name) + len(value)
+        if self._trailers > LONGEST_HEAD:
+            self.transport.close()
 
     def on_headers_complete(self) -> None:
         """The parser's call at the end of the headers."""
         self._head = None
+        self._expect(BODY_SECONDS)
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The parser's call at the end of a request. Between requests the server's own keep-alive bound holds."""
+        self._expect(None)
+        super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
         """The transport's call. Ends a connection whose request's head has no end."""
@@ -44,6 +77,11 @@ class Protocol(HttpToolsProtocol):
             self._head += len(data)
             if self._head > LONGEST_HEAD and not self.transport.is_closing():
                 self.send_400_response("The head of this request is too long.")
+
+    def _expect(self, seconds: float | None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = None if seconds is None else self.loop.call_later(seconds, self.transport.close)
 
 
 class _Server(uvicorn.Server):
@@ -67,11 +105,18 @@ async def serve(settings: Settings, database: Database, *, ready: Callable[[str]
 
     Errors: SettingsError when the address cannot be listened on.
     """
+    _allow_connections()
     listening = _listen(settings)
     settings = settings.listening_on(listening.getsockname()[1])
     config = make_config(settings, make_app(make_services(settings, database)))
     server = _Server(config, lambda: ready(settings.base_url))
     await server.serve([listening])
+
+
+def _allow_connections() -> None:
+    """Raises the number of open files to what this user may have: each connection is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _listen(settings: Settings) -> socket:
