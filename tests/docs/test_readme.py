@@ -26,11 +26,11 @@ async def test_an_offer_an_answer_and_a_reading_as_the_readme_shows_them(demo: s
     assert read["messages"][1]["content"] == "Tonight would be wonderful. Second door on the left."
 
 
-def test_the_readmes_commands_exist_and_ci_runs_its_test_command() -> None:
-    commands = [block.split()[0] for block in BLOCKS if block.startswith("scripts/")]
+def test_the_readmes_commands_exist_and_ci_runs_its_test_commands() -> None:
+    lines = [line.split()[0] for block in BLOCKS for line in block.splitlines() if line.startswith("scripts/")]
 
-    assert commands == ["scripts/serve", "scripts/serve", "scripts/test"]
-    for command in commands:
+    assert lines == ["scripts/serve", "scripts/serve", "scripts/test", "scripts/check"]
+    for command in lines:
         assert os.access(ROOT / command, os.X_OK)
     ran = (ROOT / ".ci" / "run").read_text("utf-8").splitlines()
-    assert {"scripts/check", "scripts/test"} <= set(ran)
+    assert set(lines) - {"scripts/serve"} <= set(ran)
