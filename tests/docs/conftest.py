@@ -2,8 +2,9 @@
 
 import asyncio
 import os
+import shutil
 import socket
-import sys
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,22 +13,34 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.fixture(scope="session")
+def checkout(state_folder: Path) -> Path:
+    """What scripts/serve needs of this checkout, in a folder of its own, so that nobody's .env counts; installed."""
+    subprocess.run(["sh", "scripts/lock", "sync", ".venv", "requirements.lock"], cwd=ROOT, check=True, timeout=600)
+    copy = state_folder / "checkout"
+    for folder in ("scripts", "src"):
+        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for lock in ROOT.glob("requirements*.lock"):
+        shutil.copy(lock, copy)
+    (copy / ".venv").symlink_to(ROOT / ".venv")
+    return copy
+
+
+def newcomer(**settings: str) -> dict[str, str]:
+    """The whole environment of somebody who has set nothing but these."""
+    return {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **settings}
+
+
 @pytest.fixture
-async def demo(state_folder: Path) -> AsyncIterator[str]:
+async def demo(checkout: Path, state_folder: Path) -> AsyncIterator[str]:
     """The address of a demo started as the README starts it, on another port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": os.environ.get("HOME", "/"),
-        "PYTHONPATH": str(ROOT / "src"),
-        "CARE_DATA_DIR": str(state_folder / f"demo-{port}"),
-        "CARE_PORT": str(port),
-    }
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "care_collective", "demo", env=environment, stdout=asyncio.subprocess.PIPE
-    )
+        "sh", "-c", "exec scripts/serve demo", cwd=checkout, stdout=asyncio.subprocess.PIPE,
+        env=newcomer(CARE_DATA_DIR=str(state_folder / f"demo-{port}"), CARE_PORT=str(port)),
+    )  # fmt: skip
     assert process.stdout is not None
     async with asyncio.timeout(60):
         async for line in process.stdout:
