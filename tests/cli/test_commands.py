@@ -7,6 +7,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from care_collective.cli import show
 from care_collective.db.embedded import running
 from cli.process import Shell
 
@@ -36,6 +37,12 @@ def test_every_command_explains_itself(shell: Shell, command: list[str]) -> None
     leaf = command not in (["member"], ["community"])
     assert ("Example" in shown.out) == leaf
     assert not leaf or f"scripts/serve {' '.join(command)}" in shown.out
+
+
+def test_a_path_is_no_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(show, "program", lambda: "scripts/serve")
+    said = show.spoken("There is none in /var/lib/care-collective yet. Run `care-collective migrate`.")
+    assert said == "There is none in /var/lib/care-collective yet. Run `scripts/serve migrate`."
 
 
 def test_help_and_version_load_neither_driver_nor_web(shell: Shell) -> None:

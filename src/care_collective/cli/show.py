@@ -4,6 +4,7 @@ Results go to the standard output, all else to the standard error. Imports what 
 """
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -32,7 +33,7 @@ def program() -> str:
 
 def spoken(text: str) -> str:
     """A text with the commands in it as they are called here."""
-    return text.replace("care-collective ", f"{program()} ")
+    return re.sub(r"(?<![\w/.-])care-collective(?= )", program(), text)  # in a path it is a folder
 
 
 def settings(**given: object) -> "Settings":
