@@ -1,6 +1,8 @@
 """contract.md, limits: who has used theirs up waits, and nothing else uses any."""
 
 import asyncio
+from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -76,6 +78,75 @@ async def test_an_opening_in_v1_is_counted_once_whatever_its_retries(town: Town)
     await legacy_steps(helper, request, steps=1)
     await legacy_steps(helper, request, steps=2)
     await legacy_steps(helper, request)
+    assert await used(helper, "conversations") == 1
+
+
+async def stockpile(helper: Person, owner: Person, count: int, *, ago: str) -> list[UUID]:
+    """Requests on which the helper left orphans in V1, after two of the steps, in a window that began so long ago."""
+    requests = [await helper.town.request(owner) for _ in range(count)]
+    for request in requests:
+        assert "recipient_id" in await legacy_steps(helper, request, steps=2)
+    execute, mine = helper.town.care.owner.execute, (helper.town.community_id, helper.user_id, ago)
+    await execute(
+        "update public.conversations set created_at = created_at - $3::text::interval "
+        "where community_id = $1 and created_by = $2 and last_seq < 0", *mine
+    )  # fmt: skip
+    await execute(
+        "update care.rate_counters set window_start = window_start - $3::text::interval "
+        "where community_id = $1 and user_id = $2", *mine
+    )  # fmt: skip
+    return requests
+
+
+async def last_step(helper: Person, request: UUID) -> dict[str, Any]:
+    """Step three alone, on the orphan of a request."""
+    conversation, recipient = await helper.town.care.owner.fetchrow(
+        "select id, requester_id from public.conversations where help_request_id = $1 and created_by = $2",
+        request, helper.user_id,
+    )  # fmt: skip
+    return await helper.call("legacy_write_first_message", conversation_id=conversation, recipient_id=recipient,
+                             content=FIRST_WORDS)  # fmt: skip
+
+
+@pytest.mark.parametrize("way", ["v1", "v2", "last step"])
+async def test_orphans_of_earlier_hours_are_first_messages_of_this_hour(town: Town, way: str) -> None:
+    owner, helper = await town.member(), await town.member()
+    requests = await stockpile(helper, owner, 10, ago="2 hours") + await stockpile(helper, owner, 3, ago="1 hour")
+
+    async def complete(request: UUID) -> dict[str, Any]:
+        return await (last_step(helper, request) if way == "last step" else Engine(way).offer(helper, request))
+
+    answers = [await complete(request) for request in requests]
+    assert [code(a) for a in answers] == ["success"] * 10 + ["rate_limited"] * 3
+    assert 3500 < answers[-1]["retry_after"] <= 3600
+    assert await used(helper, "conversations") == 10
+    assert await town.count("public.messages", "seq = 0") == 10
+    # The refused ones are left as they were, and completed in their turn.
+    await use(helper, "conversations", 10, ago="1 hour")
+    assert [code(await complete(request)) for request in requests[10:]] == ["success"] * 3
+    assert await used(helper, "conversations") == 3
+    assert await town.care.violations(town.community_id) == []
+
+
+async def test_an_old_orphan_is_counted_anew_once_whatever_its_retries(town: Town) -> None:
+    owner, helper = await town.member(), await town.member()
+    (request,) = await stockpile(helper, owner, 1, ago="1 hour")
+    await use(helper, "conversations", 8)
+    await legacy_steps(helper, request, steps=1)
+    assert await used(helper, "conversations") == 9
+    assert (await helper.offer_v2(await town.request(owner)))["success"]
+    # It was counted within this window: the steps that are left use nothing, even with the limit used up.
+    await legacy_steps(helper, request, steps=2)
+    assert (await last_step(helper, request))["success"]
+    assert await used(helper, "conversations") == 10
+
+
+async def test_the_hour_may_end_between_the_steps_of_v1(town: Town) -> None:
+    owner, helper = await town.member(), await town.member()
+    request = await town.request(owner)
+    await legacy_steps(helper, request, steps=2)
+    await use(helper, "conversations", 10, ago="1 hour")
+    assert (await last_step(helper, request))["success"]
     assert await used(helper, "conversations") == 1
 
 

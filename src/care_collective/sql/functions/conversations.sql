@@ -105,9 +105,11 @@ begin
   if v_offer.answer is null then
     v_offer.orphan_id := care.orphan_of(v_me.community_id, p_help_request_id, v_me.user_id);
   end if;
-  -- An orphan was counted when it was opened; completing it uses nothing.
-  if v_offer.answer is null and v_offer.orphan_id is null then
-    v_offer.answer := care.over_limit(v_me.community_id, v_me.user_id, 'conversations');
+  if v_offer.answer is null then
+    v_offer.answer := case
+      when v_offer.orphan_id is null then care.over_limit(v_me.community_id, v_me.user_id, 'conversations')
+      else care.admit_orphan(v_me.community_id, v_me.user_id, v_offer.orphan_id)
+    end;
   end if;
   return v_offer;
 end

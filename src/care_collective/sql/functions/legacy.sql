@@ -13,6 +13,7 @@ as $$
 declare
   v_offer care.offer;
   v_id uuid;
+  v_now timestamptz;
 begin
   v_offer := care.admit_offer(care.caller(), p_help_request_id, p_initial_message);
   if v_offer.answer is not null then
@@ -20,10 +21,13 @@ begin
   end if;
   v_id := v_offer.orphan_id;
   if v_id is null then
-    insert into public.conversations (community_id, help_request_id, created_by, requester_id)
-    values (v_offer.community_id, p_help_request_id, v_offer.user_id, v_offer.requester_id)
-    returning id into v_id;
+    -- Counted first, so that created_at stands within the window that counted it: admit_orphan asks for that.
     perform care.count_use(v_offer.community_id, v_offer.user_id, 'conversations');
+    v_now := clock_timestamp();
+    insert into public.conversations
+      (community_id, help_request_id, created_by, requester_id, created_at, updated_at)
+    values (v_offer.community_id, p_help_request_id, v_offer.user_id, v_offer.requester_id, v_now, v_now)
+    returning id into v_id;
   end if;
   -- The key is taken and has no answer yet: step three gives it one together with the message.
   perform care.remember(v_offer.community_id, v_offer.user_id, v_offer.key, v_offer.fingerprint,
@@ -153,6 +157,10 @@ begin
   if not care.takes_offers(v_request.status) then
     return care.refusal('help_request_unavailable');
   end if;
+  v_refusal := care.admit_orphan(v_me.community_id, v_me.user_id, p_conversation_id);
+  if v_refusal is not null then
+    return v_refusal;
+  end if;
 
   return care.remember(v_me.community_id, v_me.user_id, v_key.key, v_key.fingerprint, care.legacy_first_message(
     v_me.community_id, v_request.id, p_conversation_id, v_me.user_id, p_recipient_id, v_content));
@@ -165,6 +173,50 @@ end
 $$;
 comment on function public.legacy_write_first_message(uuid, uuid, text) is
   'V1, last of three steps: the first message, both inboxes and the event. Success goes to the one call that wrote them, and to the retries of its key.';
+
+create or replace function care.admit_orphan(p_community_id uuid, p_user_id uuid, p_conversation_id uuid)
+returns jsonb
+volatile
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_now timestamptz := clock_timestamp();
+  v_limit record := care.limit_of(p_community_id, 'conversations');
+  v_oldest timestamptz := v_now - make_interval(secs => v_limit.per_seconds);
+  v_refusal jsonb;
+begin
+  -- A first message is counted in the window in which it is delivered: orphans of earlier hours are not in this one's.
+  perform 1
+     from public.conversations c
+     join care.rate_counters r
+       on r.community_id = c.community_id
+      and r.user_id = p_user_id
+      and r.kind = 'conversations'
+    where c.community_id = p_community_id
+      and c.id = p_conversation_id
+      and c.created_at >= r.window_start
+      and r.window_start > v_oldest;
+  if found then
+    return null;
+  end if;
+  v_refusal := care.over_limit(p_community_id, p_user_id, 'conversations');
+  if v_refusal is not null then
+    return v_refusal;
+  end if;
+  perform care.count_use(p_community_id, p_user_id, 'conversations');
+  -- From here on it is an opening of this window, and the steps that follow use nothing.
+  v_now := clock_timestamp();
+  update public.conversations c
+     set created_at = v_now,
+         updated_at = v_now
+   where c.community_id = p_community_id
+     and c.id = p_conversation_id;
+  return null;
+end
+$$;
+comment on function care.admit_orphan(uuid, uuid, uuid) is
+  'Judges and counts the completion of an orphan like an opening, unless the window that counted it still runs.';
 
 create or replace function care.legacy_first_message(
   p_community_id uuid, p_help_request_id uuid, p_conversation_id uuid, p_helper_id uuid, p_requester_id uuid,
