@@ -52,10 +52,9 @@ async def test_a_percentage_takes_members_by_their_bucket_and_the_cohort_always(
 
 
 async def test_nobody_is_told_v2_only_when_it_is_on_for_all(town: Town) -> None:
-    told = {
-        stage: await held(town.care, stage).uses_v2(Caller()) for stage in ("off", "internal", "percentage:99", "on")
-    }
-    assert told == {"off": False, "internal": False, "percentage:99": False, "on": True}
+    expected = {"off": False, "internal": False, "percentage:99.99": False, "percentage:100": True, "on": True}
+    told = {stage: await held(town.care, stage).uses_v2(Caller()) for stage in expected}
+    assert told == expected
 
 
 async def test_a_pair_has_one_conversation_across_the_engines(town: Town, engine: Engine) -> None:

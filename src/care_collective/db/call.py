@@ -15,7 +15,7 @@ import msgspec
 
 from care_collective.errors import CareError, Code, from_sqlstate
 
-_ATTEMPTS: Final = 3
+_ATTEMPTS: Final = 4  # the first and three retries (rule 11)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -108,9 +108,8 @@ class Database:
     async def value(self, function: str, caller: Caller = NOBODY, /, **arguments: object) -> Any:  # noqa: ANN401
         """Calls a function and answers its value as the driver gives it.
 
-        A deadlock or serialization failure is tried up to 3 times with jitter. A lost connection or a cancelled
-        statement is tried again only with an idempotency key, since the commit may have happened; a lock time-out
-        never. Errors: CareError `unavailable` for transient faults, `rpc_error` for any other that was raised.
+        A deadlock or serialization failure is retried up to 3 times with jitter. A lost connection is retried only
+        with an idempotency key, since the commit may have happened; a lock or statement time-out never. Errors: CareError `unavailable` for transient faults, `rpc_error` for any other that was raised.
         """
         return (await self._row(function, caller, arguments))[0]
 

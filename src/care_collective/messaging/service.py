@@ -71,7 +71,7 @@ class Messaging:
         """Whether a conversation of this caller would open in V2; for nobody, whether it is on for all."""
         stage = self._decide().stage
         if caller.user_id is None:
-            return stage == policy.Stage.parse("on")
+            return policy.is_for_all(stage)
         in_cohort = False
         if policy.needs_cohort(stage, caller.user_id):
             in_cohort = bool(await self._database.value("care.is_in_cohort", caller))

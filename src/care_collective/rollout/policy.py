@@ -1,6 +1,6 @@
 """Which engine opens a new conversation for a helper, and which source decides it. Rules: rollout.md.
 
-Pure: no clock, no environment, no database. The same assignment stands in SQL.
+Pure: no clock, no environment, no database.
 """
 
 from decimal import Decimal
@@ -59,6 +59,11 @@ def bucket(user_id: UUID, salt: str = "") -> int:
     h = user_id.bytes.hex()  # str(user_id) takes 0.3 µs longer, of 2 allowed
     text = f"messaging_v2:{salt}:{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
     return int.from_bytes(sha256(text.encode()).digest()[:4], "big") % BUCKETS
+
+
+def is_for_all(stage: Stage) -> bool:
+    """Whether a new conversation opens in V2 whoever the helper is."""
+    return stage.kind == "on" or stage.share == BUCKETS
 
 
 def uses_v2(stage: Stage, user_id: UUID, *, in_cohort: bool, salt: str = "") -> bool:
