@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from npm_harness import brought
+from npm_harness import SUPABASE_JS, TYPESCRIPT, brought
 
 # Each line under @ts-expect-error has to be refused: the compiler complains where it is not.
 PROGRAM = """
@@ -58,7 +58,7 @@ OPTIONS = ("--noEmit", "--strict", "--target", "es2022", "--module", "esnext", "
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the compiler and the client from npm."""
-    return brought(tmp_path_factory, "typescript@5", "@supabase/supabase-js@2")
+    return brought(tmp_path_factory, TYPESCRIPT, SUPABASE_JS)
 
 
 def compiled(project: Path, program: str, types: str) -> list[str]:

@@ -17,7 +17,7 @@ from supabase import AsyncClient, AsyncClientOptions, acreate_client
 from care_collective.accounts import tokens
 from care_collective.web.services import Services, utc_now
 from harness import FIRST_WORDS, Person, Town
-from npm_harness import brought
+from npm_harness import SUPABASE_JS, brought
 from web.calls import Stage, staged
 from web.test_doors import forged
 from web_harness import SETTINGS, MakeClient, bearer, serving
@@ -176,7 +176,7 @@ console.log(JSON.stringify(out))
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with supabase-js."""
-    folder = brought(tmp_path_factory, "@supabase/supabase-js@2")
+    folder = brought(tmp_path_factory, SUPABASE_JS)
     (folder / "program.mjs").write_text(PROGRAM)
     return folder
 
