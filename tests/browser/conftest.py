@@ -71,7 +71,8 @@ async def site(postgres: Postgres) -> AsyncIterator[Site]:
     """The application on a database of its own, with one town at this machine's address."""
     name = await postgres.create()
     async with care(postgres, name) as opened:
-        town = await opened.town()
+        # All tests join and sign in from one address.
+        town = await opened.town(limits={"sign_ins_per_quarter_hour": 1000})
         await opened.owner.execute(
             "update public.communities set hosts = '{127.0.0.1}', name = 'Linden Row', emergency_line = '112' "
             "where id = $1",

@@ -65,10 +65,12 @@ class Accounts:
         """Makes a pending member and answers the user id.
 
         Whoever has an account in another community joins with its e-mail address and password. Errors: CareError
-        `validation_error` by field, or `rate_limited` as at sign-in.
+        `validation_error` by field, or `rate_limited` as at sign-in, and past as many sign-ups from one address.
         """
         check(application)
         email = normal_email(application.email) or ""
+        # New accounts cost nothing to name: counted by account alone, one address could make any number of them.
+        await self._take(community_id, f"sign-up:{community_id}", address)
         await self._take(community_id, email, address)
         known = await self._find(email)
         if known is not None:
@@ -121,9 +123,9 @@ class Accounts:
         """The caller's own account and status, whatever state it is in."""
         return await self._database.call("care.me", caller)
 
-    async def _take(self, community_id: UUID, email: str, address: str) -> None:
+    async def _take(self, community_id: UUID, counted: str, address: str) -> None:
         # As a hash: what people type by mistake, a password among it, must not lie in a table.
-        account = hashlib.sha256(email.encode("utf-8", "replace")).hexdigest()
+        account = hashlib.sha256(counted.encode("utf-8", "replace")).hexdigest()
         wait = await self._database.value(
             "care.take_sign_in", p_community_id=community_id, p_account=account, p_address=address
         )
