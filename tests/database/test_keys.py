@@ -192,6 +192,35 @@ async def test_step_three_again_is_a_success_to_its_key_alone(town: Town) -> Non
     assert await town.count("public.messages") == 1
 
 
+@pytest.mark.parametrize("key", ["k", None])
+async def test_step_three_without_step_two_is_refused_and_writes_nothing(town: Town, key: str | None) -> None:
+    owner, helper = await town.member(), await town.member()
+    request = await town.request(owner)
+    opened = await legacy_steps(helper, request, steps=1, key=key)
+    step = {"conversation_id": UUID(opened["conversation_id"]), "recipient_id": owner.user_id}
+
+    async def last() -> dict[str, Any]:
+        return await helper.call("legacy_write_first_message", key=key, **step, content=FIRST_WORDS)
+
+    assert code(await last()) == "permission_denied/not_participant"
+    # One of the two is not both, and a third is neither.
+    for person in (helper, await town.member()):
+        await town.care.owner.execute(
+            "insert into public.conversation_participants (community_id, conversation_id, user_id) values ($1, $2, $3)",
+            town.community_id, step["conversation_id"], person.user_id,
+        )  # fmt: skip
+        assert code(await last()) == "permission_denied/not_participant"
+    assert await town.count("public.messages") == 0
+    assert await town.care.violations(town.community_id) == [("orphan", "v1")]
+    await town.care.owner.execute(
+        "delete from public.conversation_participants where community_id = $1 and user_id <> $2",
+        town.community_id, helper.user_id,
+    )  # fmt: skip
+    assert (await helper.call("legacy_add_participants", key=key, **step))["success"]
+    assert (await last())["success"]
+    assert await town.care.violations(town.community_id) == []
+
+
 async def many(person: Person, engine: Engine, request: UUID, key: str | None) -> list[dict[str, Any]]:
     return await asyncio.gather(*(engine.offer(person, request, key=key) for _ in range(8)))
 

@@ -97,6 +97,24 @@ $$;
 comment on function care.legacy_is_own(uuid, uuid, uuid, uuid) is
   'Whether the conversation was opened by this helper and the recipient really is its requester; locks its row.';
 
+create or replace function care.legacy_has_people(
+  p_community_id uuid, p_conversation_id uuid, p_one uuid, p_other uuid)
+returns boolean
+stable
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+begin
+  return (
+    select count(*) = 2
+      from public.conversation_participants p
+     where p.community_id = p_community_id
+       and p.conversation_id = p_conversation_id
+       and p.user_id in (p_one, p_other));
+end
+$$;
+comment on function care.legacy_has_people(uuid, uuid, uuid, uuid) is 'Whether V1''s second step has been: both people are there.';
+
 create or replace function public.legacy_write_first_message(
   p_conversation_id uuid, p_recipient_id uuid, p_content text)
 returns jsonb
@@ -132,7 +150,8 @@ begin
         where c.community_id = v_me.community_id
           and c.id = p_conversation_id)
      for no key update;
-  if not care.legacy_is_own(v_me.community_id, v_me.user_id, p_conversation_id, p_recipient_id) then
+  if not care.legacy_is_own(v_me.community_id, v_me.user_id, p_conversation_id, p_recipient_id)
+     or not care.legacy_has_people(v_me.community_id, p_conversation_id, v_me.user_id, p_recipient_id) then
     return care.refusal('permission_denied', 'not_participant');
   end if;
   v_key := care.recall(v_me.community_id, v_me.user_id, 'offer', jsonb_build_array(v_request.id, v_content));
