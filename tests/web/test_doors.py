@@ -252,7 +252,7 @@ async def test_no_secret_and_no_message_is_logged(services: Services, town: Town
 async def test_a_fault_is_logged_without_the_words_and_variables_of_its_frames(
     services: Services, town: Town, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def broken(_: Accounts, email: str, password: str, *, address: str) -> UUID:
+    async def broken(_: Accounts, community_id: UUID, email: str, password: str, *, address: str) -> UUID:
         raise ValueError(f"cannot use {password}")
 
     monkeypatch.setattr(Accounts, "sign_in", broken)
