@@ -1,6 +1,7 @@
 """The private PostgreSQL under faults: kills, stale files, closed folders, full volumes. Real servers throughout."""
 
 import asyncio
+import logging
 import os
 import shutil
 import signal
@@ -14,12 +15,14 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
-from care_collective.db.embedded import Binaries, find_binaries, running
+from care_collective.db.embedded import Binaries, Server, find_binaries, running
 from care_collective.db.embedded.binaries import reachable
 from care_collective.db.embedded.place import prepare
 from care_collective.errors import SettingsError
 
+log = logging.getLogger(__name__)
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 FAST = {"fsync": "off"}
 ROOT = os.geteuid() == 0
@@ -373,6 +376,143 @@ async def test_a_cancelled_first_start_ends_initdb(folder: Path, binaries: Binar
         await task
     await eventually(lambda: not processes_of(folder))
     assert not list((folder / "state").glob("data*"))
+
+
+# --- A server that dies while it is used
+
+
+def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> float:
+    """Kill a server; answers when that was."""
+    os.kill(pid, number)
+    return time.monotonic()
+
+
+async def count_again(pool: asyncpg.Pool) -> int:
+    """The rows, as soon as the pool can be asked again."""
+    while True:
+        try:
+            count: int = await pool.fetchval("select count(*) from acknowledged")
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+            await asyncio.sleep(0.01)
+        else:
+            return count
+
+
+async def test_a_server_that_dies_runs_again_by_itself(state: Path, binaries: Binaries) -> None:
+    acknowledged: list[int] = []
+    aim: list[int] = []
+    pids, lasted = [], []
+    with capture_logs() as logged:
+        async with running(state, binaries=binaries, options=FAST) as server:
+            dsn = server.dsn()
+            pool = await asyncpg.create_pool(dsn, min_size=1, max_size=4)
+            for number in (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGINT):
+                aim.append(len(acknowledged) + 50)
+                writing = asyncio.create_task(write_until_cut(dsn, acknowledged))
+                await eventually(lambda: len(acknowledged) > aim[-1])
+                pids.append(server.pid)
+                died = kill(server.pid, number)
+                await writing
+                await eventually(lambda: server.pid != pids[-1])
+                async with asyncio.timeout(15):
+                    count = await count_again(pool)
+                lasted.append(time.monotonic() - died)
+                assert len(acknowledged) <= count <= len(acknowledged) + len(pids)  # one a death was not answered
+                assert len(logged) == len(pids)
+                assert alive(server.pid)
+            assert server.dsn() == dsn
+            pids.append(server.pid)
+            await pool.close()
+    assert len(set(pids)) == len(pids)
+    assert max(lasted) <= 5, lasted
+    log.info("answers again after %s s", [round(seconds, 2) for seconds in lasted])
+    assert not [pid for pid in pids if alive(pid)]
+    assert [(line["log_level"], line["event"]) for line in logged] == [("warning", "embedded.restarted")] * 4
+    assert "signal 9" in logged[0]["words"]
+    assert all(line["seconds"] <= 5 for line in logged)
+
+
+@pytest.mark.parametrize("leaving", ["left", "cancelled"])
+@pytest.mark.parametrize("moment", ["dead", "starting", "held up", "failing", "ready"])
+async def test_a_restart_is_stopped_at_every_moment(state: Path, binaries: Binaries, moment: str, leaving: str) -> None:
+    control = state / "data" / "global" / "pg_control"
+    begun, leave = asyncio.Event(), asyncio.Event()
+    servers: list[Server] = []
+
+    async def serve() -> None:
+        async with running(state, binaries=binaries, options=FAST) as server:
+            servers.append(server)
+            begun.set()
+            await leave.wait()
+
+    with capture_logs() as logged:
+        task = asyncio.create_task(serve())
+        try:
+            await begun.wait()
+            (server,) = servers
+            remnant = None
+            if moment == "held up":
+                connection = await asyncpg.connect(server.dsn())
+                busy = "do $$ begin while clock_timestamp() < now() + interval '2 s' loop end loop; end $$"
+                remnant = asyncio.create_task(connection.execute(busy))
+                await asyncio.sleep(0.1)
+            elif moment == "failing":
+                control.rename(state / "pg_control")
+            first = server.pid
+            kill(first)
+            match moment:
+                case "starting" | "held up":
+                    await eventually(lambda: [pid for pid in processes_of(state) if pid != first])
+                case "failing":
+                    await eventually(lambda: logged)
+                case "ready":
+                    await eventually(lambda: server.pid != first)
+            left = time.monotonic()
+            if leaving == "cancelled":
+                task.cancel()
+                await asyncio.sleep(0)
+                task.cancel()  # an impatient caller
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            else:
+                leave.set()
+                await task
+        finally:  # only after a failure
+            task.cancel()
+            await asyncio.wait([task])
+    assert time.monotonic() - left < 5
+    assert not processes_of(state)
+    await asyncio.sleep(0.5)
+    assert not processes_of(state), "it was started after the end"
+    if remnant is not None:
+        await asyncio.wait([remnant])
+        assert remnant.exception() is None or isinstance(remnant.exception(), asyncpg.PostgresError | OSError)
+        connection.terminate()
+    if moment == "failing":
+        (state / "pg_control").rename(control)
+    async with running(state, binaries=binaries, options=FAST) as again:  # the lock is free
+        assert await value(again.dsn(), "select count(*) from acknowledged") == 0
+
+
+async def test_a_server_that_cannot_run_again_is_told_and_tried_until_it_can(state: Path, binaries: Binaries) -> None:
+    control = state / "data" / "global" / "pg_control"
+    with capture_logs() as logged:
+        async with running(state, binaries=binaries, options=FAST) as server:
+            control.rename(state / "pg_control")
+            kill(server.pid)
+            await eventually(lambda: len(logged) >= 3)
+            with pytest.raises(SettingsError, match=f"process {os.getpid()} already"):  # the lock is ours
+                async with running(state, binaries=binaries):
+                    pass
+            (state / "pg_control").rename(control)
+            await eventually(lambda: logged[-1]["event"] == "embedded.restarted")
+            assert await value(server.dsn(), "select count(*) from acknowledged") == 0
+    *failures, restarted = logged
+    assert {(line["log_level"], line["event"]) for line in failures} == {("error", "embedded.restart_failed")}
+    assert all("pg_control" in line["words"] for line in failures)
+    waits = [line["next_try_seconds"] for line in failures]
+    assert waits == sorted(set(waits))
+    assert (restarted["log_level"], restarted["tries"]) == ("warning", len(failures) + 1)
 
 
 # --- Stale files

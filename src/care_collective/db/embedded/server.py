@@ -1,4 +1,4 @@
-"""Runs the private PostgreSQL: starts it, waits until it answers, stops it.
+"""Runs the private PostgreSQL: starts it, waits until it answers, starts it again when it dies, stops it.
 
 Nothing here listens on a network, and no process is signalled that was not seen to be a server of this data folder.
 """
@@ -11,12 +11,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import quote
 
 import asyncpg
+import structlog
 
 from care_collective.db.embedded.binaries import Binaries, find_binaries, reachable
 from care_collective.db.embedded.cluster import initialise
@@ -31,6 +33,8 @@ from care_collective.db.embedded.place import (
     socket_folder,
 )
 from care_collective.errors import SettingsError
+
+log = structlog.get_logger("care_collective.db")
 
 DEFAULTS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -57,11 +61,15 @@ _REMNANTS_WITHIN: Final = 30.0  # a statement's time-out ends the processes of a
 _ANSWER_WITHIN: Final = 10.0
 _STOP_WITHIN: Final = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
 _EVICT_WITHIN: Final = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 10.0))
+_WATCH: Final = 0.2  # between two looks at our child, which cost microseconds
+_RETRY_FIRST: Final = 0.5
+_RETRY_MOST: Final = 30.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Server:
-    """A server that accepts connections, on a Unix socket only. `pid` is the postmaster's, `version` the major one."""
+    """A server that accepts connections, on a Unix socket only. `version` is the major one, `pid` the postmaster's:
+    another one after the server died and was started again, when nothing else changes."""
 
     data_dir: Path
     socket_dir: Path
@@ -86,6 +94,9 @@ async def running(
     `{"fsync": "off"}` for tests. Settings of socket, network and authentication cannot be changed.
     A server that was left behind by a killed process is stopped first. As root it runs as the owner of the data,
     else as user `postgres` or `nobody`.
+    A server that dies while the block runs, killed or out of memory, is started again at the same address, and the
+    log tells: `embedded.restarted`, and `embedded.restart_failed` for a try that failed. It is tried until the block
+    ends; whoever asks the database meanwhile has to ask again.
     Errors: SettingsError, in plain words, for all that forbids a start: another process runs it, no space, no rights,
     data of another major version, or whatever the server itself says.
     """
@@ -95,11 +106,11 @@ async def running(
         with plainly(place.folder):
             usable = reachable(found, place)
             await initialise(place, usable, durable=options.get("fsync") != "off")
-            process, server = await _start(place, usable, options)
+            kept = _Kept(place, usable, options, *await _start(place, usable, options))
         try:
-            yield server
+            yield kept.server
         finally:
-            await _stop(process)
+            await kept.stop()
 
 
 async def _within(seconds: float, done: Callable[[], bool]) -> bool:
@@ -109,6 +120,73 @@ async def _within(seconds: float, done: Callable[[], bool]) -> bool:
             return False
         await asyncio.sleep(_POLL)
     return True
+
+
+# --- A server that dies
+
+
+class _Kept:
+    """A running server that is started again whenever it ends before `stop`."""
+
+    def __init__(
+        self,
+        place: Place,
+        binaries: Binaries,
+        options: Mapping[str, str],
+        process: subprocess.Popen[bytes],
+        server: Server,
+    ) -> None:
+        self.server = server
+        self._place = place
+        self._binaries = binaries
+        self._options = options
+        self._process = process
+        self._watch = asyncio.create_task(self._keep())
+
+    async def stop(self) -> None:
+        """Stop watching and then the server. A cancelled caller waits all the same, within the limits of `_stop`."""
+        cancelled: asyncio.CancelledError | None = None
+        while not self._watch.done():
+            self._watch.cancel()  # a restart under way stops what it has started; again, should a library swallow it
+            try:
+                await asyncio.wait([self._watch], timeout=1)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        await _stop(self._process)
+        if cancelled is not None:
+            raise cancelled
+
+    async def _keep(self) -> None:
+        while True:
+            if self._process.poll() is not None:
+                await self._restart(self._process.returncode)
+            await asyncio.sleep(_WATCH)
+
+    async def _restart(self, code: int) -> None:
+        """Start it again, however often that takes. Never with a new cluster: data that is gone is a failure."""
+        began = time.monotonic()
+        died = f"PostgreSQL died ({f'signal {-code}' if code < 0 else f'exit code {code}'})"
+        wait = _RETRY_FIRST
+        for tries in count(1):
+            try:
+                with plainly(self._place.folder):
+                    self._process, fresh = await _start(self._place, self._binaries, self._options)
+            except Exception as error:  # whatever it is: giving up would leave us without a database
+                known = isinstance(error, SettingsError)
+                log.error(
+                    "embedded.restart_failed",
+                    words=f"{died} and could not be started again. {error if known else repr(error)}",
+                    tries=tries,
+                    next_try_seconds=wait,
+                    exc_info=not known,
+                )
+                await asyncio.sleep(wait)
+                wait = min(2 * wait, _RETRY_MOST)
+            else:
+                self.server.pid = fresh.pid
+                seconds = round(time.monotonic() - began, 2)
+                log.warning("embedded.restarted", words=f"{died} and runs again.", seconds=seconds, tries=tries)
+                return
 
 
 # --- A server left behind
@@ -197,19 +275,19 @@ async def _start(
     deadline = time.monotonic() + _REMNANTS_WITHIN
     while True:
         await _evict(place)
-        log = _Log(place.folder / "postgres.log")
-        process = place.account.spawn(command, log.handle)
+        file = _Log(place.folder / "postgres.log")
+        process = place.account.spawn(command, file.handle)
         try:
             if await _ready(process, place):
                 server = Server(place.data, socket_dir, _PORT, binaries.version, process.pid)
                 await _greet(server)
                 return process, server
-            words = log.tail()
+            words = file.tail()
         except BaseException:
             await _stop(process)
             raise
         finally:
-            log.close()
+            file.close()
         if not any(remnant in words for remnant in _REMNANTS) or time.monotonic() > deadline:
             raise explain(f"PostgreSQL did not start in {place.folder}.", words, place.folder)
         await asyncio.sleep(10 * _POLL)
