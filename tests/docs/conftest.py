@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 def checkout(state_folder: Path) -> Path:
     """What scripts/serve needs of this checkout, in a folder of its own, so that nobody's .env counts; installed."""
     subprocess.run(["sh", "scripts/lock", "sync", ".venv", "requirements.lock"], cwd=ROOT, check=True, timeout=600)
-    copy = state_folder / "checkout"
+    copy = state_folder / "checkout to serve"
     for folder in ("scripts", "src"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for lock in ROOT.glob("requirements*.lock"):
