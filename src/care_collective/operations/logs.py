@@ -45,3 +45,5 @@ def configure(log: Log, *, stream: TextIO | None = None) -> None:
     )
     # Libraries speak up only when something is wrong: their `info` is not written with our promises in mind.
     logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler], force=True)
+    # While the database is away the pool writes a stack for every try; each call that fails says so already.
+    logging.getLogger("asyncpg.pool").setLevel(logging.CRITICAL)

@@ -193,8 +193,8 @@ def _make_folder(path: Path, mode: int) -> None:
     if path.is_dir():
         return
     _make_folder(path.parent, mode)
-    path.mkdir(mode=0o700, exist_ok=True)  # another start may have been quicker; it gives the same mode
-    path.chmod(mode)
+    path.mkdir(mode=mode, exist_ok=True)  # another start may have been quicker; it gives the same mode
+    path.chmod(mode)  # whatever the umask took
 
 
 @contextmanager
