@@ -3,7 +3,9 @@
 import asyncio
 import io
 import os
+import re
 import subprocess
+import tempfile
 import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
@@ -19,7 +21,7 @@ from care_collective.db.migrate import migrate
 from care_collective.db.rights import open_table
 from care_collective.errors import CareError, SettingsError
 from care_collective.operations import backup
-from care_collective.operations.backup import archive, programs
+from care_collective.operations.backup import archive, confined, programs
 from care_collective.operations.backup.counts import compared
 from care_collective.operations.backup.programs import Tools
 from care_collective.operations.startup import silent
@@ -223,6 +225,91 @@ def _resealed(
     forged.write_bytes(kept.read_bytes()[: manifest.dump_bytes])
     archive.seal(forged, change(manifest))
     return forged
+
+
+# ------------------------------------------------------------------------------------------------ somebody's SQL
+
+
+def _with_sql(kept: Path, folder: Path, statement: str) -> Path:
+    """The backup with another statement where a comment was, sealed anew: whoever makes a file can do this."""
+    manifest = archive.read(kept).manifest
+    content = kept.read_bytes()[: manifest.dump_bytes]
+    comment = max(re.findall(rb"COMMENT ON (?:TABLE|FUNCTION) [^;]*;\n", content), key=len)
+    assert len(statement) <= len(comment), (len(comment), comment)
+    forged = folder / "forged.dump"
+    forged.write_bytes(content.replace(comment, statement.encode().ljust(len(comment))))
+    size, digest = archive.dump_digest(forged)
+    archive.seal(forged, msgspec.structs.replace(manifest, dump_bytes=size, dump_sha256=digest))
+    return forged
+
+
+@pytest.fixture
+def everybodys() -> Iterator[Path]:
+    """A folder into which any account may write."""
+    with tempfile.TemporaryDirectory(prefix="care-") as name:
+        Path(name).chmod(0o777)
+        yield Path(name)
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("reset role;copy (select 1) to program 'id>{0}'", "permission denied to COPY to or from an external program"),
+        ("commit;reset role;copy (select 1) to '{0}'", "permission denied to COPY to a file"),
+        ("commit;create view public.v as select 1;reset role;alter role postgres nologin", "permission denied"),
+        (
+            (
+                "create function public.f(oid,regnamespace)returns bool return true;"
+                "create operator public.=(leftarg=oid,rightarg=regnamespace,function=public.f)"
+            ),
+            "holds what no release of Care Collective makes: operator ",
+        ),
+        (
+            (
+                "drop function care.violations;create function care.violations() returns int as "
+                "'reset role;copy (select 1)to program ''id>{0}'';select 1'language sql"
+            ),
+            "permission denied to COPY",
+        ),
+    ],
+    ids=["program", "file", "committed", "operator", "function"],
+)
+async def test_what_a_file_orders_beyond_its_tables_is_not_done(
+    postgres: Postgres, kept: Path, empty: str, tmp_path: Path, everybodys: Path, statement: str, words: str
+) -> None:
+    forged = _with_sql(kept, tmp_path, statement.format(everybodys / "x"))
+    url = postgres.server.dsn(database=empty)
+    with pytest.raises((CareError, SettingsError), match=words):
+        await backup.verify(forged, tell=silent)
+    if "function care.violations" not in statement:  # which a restore writes anew before it is called
+        with pytest.raises((CareError, SettingsError), match=words):
+            await backup.restore(forged, url, "--into", tell=silent)
+        assert await _relations(url) == 0
+    assert _inside(everybodys) == []
+    assert not await _value(url, "select exists (select from pg_roles where rolname ~ '^care_restore_')")
+
+
+async def test_a_superuser_whose_server_lets_nobody_else_in_is_refused(
+    postgres: Postgres, kept: Path, empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = postgres.server.dsn(database=empty)
+    monkeypatch.setattr(confined, "_as_login", lambda url, name, password: url.replace("postgres@", "absent@"))
+    with pytest.raises(SettingsError, match="not restored with a superuser's rights"):
+        await backup.restore(kept, url, "--into", tell=silent)
+    assert not await _value(url, "select exists (select from pg_roles where rolname ~ '^care_restore_')")
+
+
+async def test_an_owner_who_may_make_no_login_restores_itself(postgres: Postgres, kept: Path) -> None:
+    admin = await asyncpg.connect(postgres.server.dsn())
+    async with manager(postgres, "") as name:
+        await admin.execute(f"grant care_owner, care_app to {name}")
+        try:
+            async with bare(postgres, f"owner {name}") as address:
+                assert (await backup.restore(kept, address(name), "--into", tell=silent)).proved
+        finally:
+            await admin.execute(f"drop owned by {name}")
+            await admin.execute(f"revoke care_owner, care_app from {name}")
+            await admin.close()
 
 
 # ------------------------------------------------------------------------------------------------- what is no backup

@@ -173,6 +173,14 @@ async def test_a_server_over_tls_with_a_password(
             await backup.make(encrypted + given, "DATABASE_URL", tmp_path, tell=silent)
 
 
+async def test_a_restore_over_tls_has_a_login_and_a_password_of_its_own(encrypted: str, tmp_path: Path) -> None:
+    made = await backup.make(encrypted, "DATABASE_URL", tmp_path, tell=silent)
+    assert (await backup.restore(made.archive.path, encrypted, "--into", tell=silent)).proved
+    connection = await asyncpg.connect(f"{encrypted}?sslmode=require")
+    assert await connection.fetchval("select count(*) from pg_roles where rolname ~ '^care_restore_'") == 0
+    await connection.close()
+
+
 async def test_a_certificate_that_does_not_fit_is_refused(encrypted: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"^DATABASE_URL: "):
         await backup.make(f"{encrypted}?sslmode=verify-full", "DATABASE_URL", tmp_path, tell=silent)

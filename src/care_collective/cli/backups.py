@@ -70,6 +70,9 @@ def verify(*, file: Path, as_json: bool) -> None:
     Row counts and checksums must be equal. Violations in it are counted too. What was proved is remembered in the
     deployment's database, where `migrate` looks for it. Exit 1 says that it is no backup, or has violations.
 
+    A file from elsewhere is somebody's SQL. It runs with no rights beyond that scratch database's own tables, but
+    equal says only that the file agrees with itself, not who made it.
+
     \b
     Examples:
       care-collective backup verify care-collective-2026-05-01-120000Z-0.1.0.dump
@@ -105,6 +108,9 @@ def restore(*, file: Path, into: str | None, as_json: bool) -> None:
 
     Nothing is ever written over: a database with rows in it, or with tables of other software, is refused. Stop
     `serve` first. Exit 1 says that it was refused, or that the backup holds violations.
+
+    A file from elsewhere is somebody's SQL, and its rows say who is an operator. It gets no rights beyond the
+    product's own tables, never a superuser's; still, restore only what you made, or got from whom you trust.
 
     \b
     Examples:

@@ -178,6 +178,7 @@ async def migrate(connection: asyncpg.Connection, *, anew: bool = False) -> Plan
     """Brings the database up to this release and returns what was done.
 
     `anew` writes functions and grants even where nothing has changed, for a database that was restored without them.
+    There the bootstrap ran before, and `connection` needs no rights but care_owner's.
 
     `connection` is the owner's (a role that may create roles, or one where they exist and that is a member of
     care_owner). Each migration is one transaction with its ledger row; functions and grants are one more. A second
@@ -194,7 +195,8 @@ async def migrate(connection: asyncpg.Connection, *, anew: bool = False) -> Plan
         todo = await plan(connection)
         if todo.empty and not anew:
             return todo
-        await bootstrap(connection)
+        if not anew:
+            await bootstrap(connection)
         await connection.execute("set role care_owner")
         await connection.execute(_LEDGER)
         for migration in todo.migrations:

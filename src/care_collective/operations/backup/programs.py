@@ -173,5 +173,7 @@ async def run(tools: Tools, program: str, *arguments: str, server: Target | None
 def _in_words(program: str, said: str) -> str:
     if any(words in said for words in NO_SPACE):
         return "No space is left there. Make room, or name another folder."
-    lines = [line.removeprefix(f"{program}: ").removeprefix("error: ") for line in said.splitlines() if line.strip()]
+    lines = [line.removeprefix(f"{program}: ") for line in said.splitlines() if line.strip()]
+    # pg_restore says first where it was, and then why it gave up.
+    lines = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")] or lines
     return f"{program} gave up: {lines[0].rstrip('.') if lines else 'it said nothing'}."

@@ -1,6 +1,7 @@
 """Brings a backup back: into a scratch server to prove it, or into an empty database to use it.
 
-Never writes over anything: a target that holds a row of ours, or a table of others, is refused.
+Never writes over anything: a target that holds a row of ours, or a table of others, is refused. A file is somebody's
+SQL: from its first statement until all is compared and written anew, nobody with rights over the server runs any.
 """
 
 import re
@@ -20,6 +21,7 @@ from care_collective.db.migrate import bootstrap, migrate
 from care_collective.errors import SettingsError
 from care_collective.operations.backup import programs
 from care_collective.operations.backup.archive import Archive, read, refusal
+from care_collective.operations.backup.confined import confined
 from care_collective.operations.backup.counts import OURS, compared
 from care_collective.operations.backup.ledger import remember
 from care_collective.operations.backup.make import Tell
@@ -53,6 +55,73 @@ select count(*)
    and (a.application_name = 'care-collective' or a.usename = 'care_app')
 """
 _VIOLATIONS: Final = "select count(*) from care.violations()"
+# What no release of ours makes, and what would run with the rights of whoever touches a table or compares two values.
+_SMUGGLED: Final = """
+select pg_describe_object(f.classid, f.objid, 0)
+  from (
+    select 'pg_trigger'::regclass as classid, t.oid as objid
+      from pg_trigger t
+      join pg_class c
+        on c.oid = t.tgrelid
+     where c.relowner = 'care_owner'::regrole
+       and not t.tgisinternal
+     union all
+    select 'pg_rewrite'::regclass, w.oid
+      from pg_rewrite w
+      join pg_class c
+        on c.oid = w.ev_class
+     where c.relowner = 'care_owner'::regrole
+       and (w.rulename <> '_RETURN' or c.relname in ('schema_migrations', 'schema_functions', 'backups'))
+     union all
+    select 'pg_operator'::regclass, o.oid from pg_operator o where o.oprowner = 'care_owner'::regrole
+     union all
+    select 'pg_cast'::regclass, k.oid from pg_cast k where k.oid >= 16384
+     and exists (select from pg_proc p where p.oid = k.castfunc and p.proowner = 'care_owner'::regrole)
+  ) f
+ order by 1
+ limit 1
+"""
+# All of care_owner's in a database that was empty: not `drop owned`, which reaches other databases of the server.
+_TAKE_AWAY: Final = """
+do $$
+declare
+  v_drop text;
+begin
+  drop schema if exists care cascade;
+  -- All names first: a cascade takes some of them along.
+  foreach v_drop in array array(
+    select format('drop %s if exists public.%I cascade', case c.relkind when 'v' then 'view'
+             when 'm' then 'materialized view' when 'S' then 'sequence' when 'f' then 'foreign table'
+             when 'c' then 'type' else 'table' end, c.relname)
+      from pg_class c
+     where c.relnamespace = 'public'::regnamespace
+       and c.relkind in ('r', 'p', 'v', 'm', 'S', 'f', 'c')
+       and c.relowner = 'care_owner'::regrole
+     union all
+    select format('drop routine if exists %s cascade', p.oid::regprocedure)
+      from pg_proc p
+     where p.pronamespace = 'public'::regnamespace
+       and p.proowner = 'care_owner'::regrole
+     union all
+    select format('drop operator if exists %s cascade', o.oid::regoperator)
+      from pg_operator o
+     where o.oprowner = 'care_owner'::regrole
+     union all
+    select format('drop type if exists public.%I cascade', t.typname)
+      from pg_type t
+     where t.typnamespace = 'public'::regnamespace
+       and t.typtype in ('d', 'e', 'r')
+       and t.typowner = 'care_owner'::regrole
+     union all
+    select format('drop schema if exists %I cascade', n.nspname)
+      from pg_namespace n
+     where n.nspowner = 'care_owner'::regrole)
+  loop
+    execute v_drop;
+  end loop;
+end
+$$
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +145,12 @@ async def verify(path: Path, *, tell: Tell) -> Checked:
     """
     tell("Reading the backup")
     archive = read(path)
-    async with _scratch(archive, tell) as url:
+    async with _scratch(archive, tell) as url, _bootstrapped(url, "the scratch database") as (own, connection):
         tell("Restoring it there")
-        differences = await _load(archive, url, "the scratch database")
-        connection = await connect(url, "the scratch database")
-        try:
+        with in_words("the scratch database"):
+            differences = await _load(archive, own, connection)
             tell("Looking for violations")
-            with in_words("the scratch database"):
-                return Checked(archive, tuple(differences), await connection.fetchval(_VIOLATIONS))
-        finally:
-            await connection.close()
+            return Checked(archive, tuple(differences), await connection.fetchval(_VIOLATIONS))
 
 
 async def restore(path: Path, url: str, setting: str, *, tell: Tell) -> Checked:
@@ -104,18 +169,27 @@ async def restore(path: Path, url: str, setting: str, *, tell: Tell) -> Checked:
             _require_server(archive, server)
             programs.to_restore(server, written_by=archive.manifest.tool)
             await _require_empty(connection)
-            tell("Restoring")
-            differences = await _load(archive, url, setting)
-            if differences:
-                await connection.execute(_CLEAR.read_text("utf-8"))
-                raise refusal("What was restored is not what was backed up; it was removed again. " + differences[0])
-            tell("Bringing it up to this release")
-            await migrate(connection, anew=True)
-            await remember(connection, "restored", archive)
-            tell("Looking for violations")
-            return Checked(archive, (), await connection.fetchval(_VIOLATIONS))
+            async with _bootstrapped(url, setting) as (own, confined_connection):
+                try:
+                    return await _restored(archive, own, confined_connection, tell)
+                except BaseException:
+                    # What a file left there may not meet anybody else's rights, and it may have ended the transaction.
+                    await confined_connection.execute(_TAKE_AWAY)
+                    raise
     finally:
         await connection.close()
+
+
+async def _restored(archive: Archive, url: str, connection: asyncpg.Connection, tell: Tell) -> Checked:
+    tell("Restoring")
+    differences = await _load(archive, url, connection)
+    if differences:
+        raise refusal("What was restored is not what was backed up; it was removed again. " + differences[0])
+    tell("Bringing it up to this release")
+    await migrate(connection, anew=True)
+    await remember(connection, "restored", archive)
+    tell("Looking for violations")
+    return Checked(archive, (), await connection.fetchval(_VIOLATIONS))
 
 
 def _require_server(archive: Archive, server: programs.Target) -> None:
@@ -150,27 +224,37 @@ async def _require_empty(connection: asyncpg.Connection) -> None:
             await connection.execute(_CLEAR.read_text("utf-8"))
 
 
-async def _load(archive: Archive, url: str, setting: str) -> list[str]:
-    """Restores into an empty database in one transaction, and answers what differs from the manifest."""
-    connection = await connect(url, setting)
+@asynccontextmanager
+async def _bootstrapped(url: str, setting: str) -> AsyncIterator[tuple[str, asyncpg.Connection]]:
+    """Makes roles and schemas as the owner; the URL and a connection of somebody with care_owner's rights alone."""
+    owner = await connect(url, setting)
     try:
         with in_words(setting):
-            await bootstrap(connection)
-            server = await programs.target(url, connection)
-            tools = programs.to_restore(server, written_by=archive.manifest.tool)
-            listed = await programs.run(tools, "pg_restore", "--list", str(archive.path))
-            with tempfile.NamedTemporaryFile("w", prefix="care-collective-", suffix=".list") as chosen:
-                chosen.write("\n".join(filter(_is_ours, listed.splitlines())))
-                chosen.flush()
-                await programs.run(
-                    *(tools, "pg_restore", "--single-transaction", "--exit-on-error", f"--use-list={chosen.name}"),
-                    *("--no-owner", "--no-privileges", "--no-tablespaces", "--role=care_owner", str(archive.path)),
-                    server=server,
-                )
-            await connection.execute("analyze")
-            return await compared(connection, archive.manifest.tables)
+            await bootstrap(owner)
+        async with confined(owner, url, setting) as found:
+            yield found
     finally:
-        await connection.close()
+        await owner.close()
+
+
+async def _load(archive: Archive, url: str, connection: asyncpg.Connection) -> list[str]:
+    """Restores into an empty database in one transaction, and answers what differs from the manifest."""
+    server = await programs.target(url, connection)
+    tools = programs.to_restore(server, written_by=archive.manifest.tool)
+    listed = await programs.run(tools, "pg_restore", "--list", str(archive.path))
+    with tempfile.NamedTemporaryFile("w", prefix="care-collective-", suffix=".list") as chosen:
+        chosen.write("\n".join(filter(_is_ours, listed.splitlines())))
+        chosen.flush()
+        await programs.run(
+            *(tools, "pg_restore", "--single-transaction", "--exit-on-error", f"--use-list={chosen.name}"),
+            *("--no-owner", "--no-privileges", "--no-tablespaces", "--role=care_owner", str(archive.path)),
+            server=server,
+        )
+    smuggled = await connection.fetchval(_SMUGGLED)
+    if smuggled is not None:
+        raise refusal(f"{archive.path} holds what no release of Care Collective makes: {smuggled}. It was not kept.")
+    await connection.execute("analyze")
+    return await compared(connection, archive.manifest.tables)
 
 
 def _is_ours(line: str) -> bool:
