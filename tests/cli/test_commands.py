@@ -189,9 +189,10 @@ def test_members_are_invited_judged_and_given_roles(shell: Shell) -> None:
 
 
 def test_what_was_decided_is_shown_as_json(shell: Shell) -> None:
-    who = {"user_id": shell.run("member", "list", "--json").json["members"][0]["user_id"], "email": "rosa@example.org"}
-    email = who["email"]
+    email = "rosa@example.org"
+    user_id = shell.run("member", "list", "--json").json["members"][0]["user_id"]
     rejected = shell.run("member", "reject", email, "--reason", "Moved away.", "--json")
+    who = {"user_id": user_id, "email": email, "since": rejected.json["since"], "address_proved": False}
     assert (rejected.code, rejected.json) == (0, {**who, "verification_status": "rejected"})
     approved = shell.run("member", "approve", email, "--json")
     assert (approved.code, approved.json) == (0, {**who, "verification_status": "approved"})
@@ -205,7 +206,15 @@ def test_with_several_communities_one_has_to_be_named(shell: Shell) -> None:
     assert refused.code == 2
     assert "--community: harbour, linden-row" in refused.err
     known = shell.run("member", "invite", "rosa@example.org", "--name", "Rosa", "--community", "harbour", "--json")
-    assert known.json["password"] is None  # she has one
+    # Whoever had made the account elsewhere has not proved the address.
+    assert (len(known.json["password"]), known.json["had_account"]) == (19, True)
+    given = shell.run("member", "role", "rosa@example.org", "coordinator", "--community", "harbour", "--json").json
+    assert (given["email"], given["address_proved"], given["since"][:2]) == ("rosa@example.org", False, "20")
+    assert shell.run("community", "add", "hill", "--name", "Hill").code == 0
+    said = shell.run("member", "invite", "rosa@example.org", "--name", "Rosa", "--community", "hill").out
+    assert "They had an account; its password is replaced by " in said
+    for verb in (("approve", "rosa@example.org"), ("role", "rosa@example.org", "operator")):
+        assert "Nobody has proved the address yet." in shell.run("member", *verb, "--community", "hill").out
 
 
 async def test_doctor_finds_what_must_not_be(shell: Shell) -> None:

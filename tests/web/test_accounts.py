@@ -1,6 +1,7 @@
 """Joining, signing in and out over HTTP: what a session is, and what nobody can learn or plant."""
 
 import hashlib
+import json
 from collections.abc import AsyncIterator
 from unittest.mock import Mock
 from uuid import UUID
@@ -233,6 +234,22 @@ async def test_one_account_joins_a_second_community_with_its_password(services: 
         assert (await home.post(SIGN_IN, json={"email": email, "password": PASSWORD})).json()[
             "verification_status"
         ] == "pending"
+
+
+async def test_an_invitation_takes_an_account_from_whoever_made_it_elsewhere(services: Services, town: Town) -> None:
+    email, away = fresh_email(), await town.care.town()
+    async with browser(services, town) as squatter, browser(services, away) as abroad:
+        await joined(squatter, email)
+        answer = await town.care.owner.fetchval(
+            "select care.invite_member($1, $2, $3, 'Rosa', null, true)",
+            away.community_id,
+            email,
+            await services.passwords.hash("a new password of hers"),
+        )
+        assert json.loads(answer)["had_account"]
+        assert (await squatter.get(ME)).status_code == 401
+        for password, status in ((PASSWORD, 401), ("a new password of hers", 200)):
+            assert (await abroad.post(SIGN_IN, json={"email": email, "password": password})).status_code == status
 
 
 async def test_where_there_is_no_community_nobody_joins(services: Services, town: Town) -> None:

@@ -3,6 +3,7 @@
 from getpass import getuser
 from typing import TYPE_CHECKING
 
+import msgspec
 import rich_click as click
 
 from care_collective.cli.owner import in_community
@@ -10,7 +11,7 @@ from care_collective.cli.show import json_option, show_json, show_table
 
 if TYPE_CHECKING:
     from care_collective.db.call import Database
-    from care_collective.operations.people import Community
+    from care_collective.operations.people import Account, Community
 
 
 class _Email(click.ParamType[str]):
@@ -47,6 +48,8 @@ def member() -> None:
 def invite(*, email: str, name: str, town: str | None, coordinator: bool, slug: str | None, as_json: bool) -> None:
     """Make an approved member, with a random password that is shown once.
 
+    An account that the address has in another community gets that password, too, and is signed out everywhere.
+
     \b
     Example:
       care-collective member invite rosa@example.org --name "Rosa Lindt" --coordinator
@@ -72,8 +75,11 @@ def invite(*, email: str, name: str, town: str | None, coordinator: bool, slug: 
     made = in_community(slug, work)
     if as_json:
         show_json(made)
-    elif made.password is None:
-        click.echo(f"{email} is a member now, with the password they have from another community.")
+    elif made.had_account:
+        click.echo(
+            f"{email} is a member now. They had an account; its password is replaced by {made.password}, shown only "
+            "here, and its sessions are ended."
+        )
     else:
         click.echo(f"{email} is a member now. Their password, shown only here: {made.password}")
 
@@ -110,11 +116,18 @@ def reject(*, email: str, reason: str | None, slug: str | None, as_json: bool) -
 def _decide(email: str, slug: str | None, status: str, reason: str | None, *, as_json: bool) -> None:
     from care_collective.operations import people
 
-    user_id = in_community(slug, lambda owner, community: people.decide(owner, community, email, status, reason))
+    account = in_community(slug, lambda owner, community: people.decide(owner, community, email, status, reason))
     if as_json:
-        show_json({"user_id": user_id, "email": email, "verification_status": status})
-    else:
-        click.echo(f"{email} is {status}.")
+        show_json({**msgspec.structs.asdict(account), "verification_status": status})
+        return
+    click.echo(f"{email} is {status}.")
+    if status == "approved":
+        _tell_unproved(account)
+
+
+def _tell_unproved(account: "Account") -> None:
+    if not account.address_proved:
+        click.echo(f"Account {account.email}, since {account.since:%Y-%m-%d}. Nobody has proved the address yet.")
 
 
 @member.command()
@@ -134,12 +147,14 @@ def role(*, email: str, role: str, slug: str | None, as_json: bool) -> None:
     from care_collective.operations import people
 
     by = f"command line, {getuser()}"
-    user_id = in_community(slug, lambda owner, community: people.give_role(owner, community, email, role, by=by))
+    account = in_community(slug, lambda owner, community: people.give_role(owner, community, email, role, by=by))
     if as_json:
-        show_json({"user_id": user_id, "email": email, "role": role})
+        show_json({**msgspec.structs.asdict(account), "role": role})
         return
     article = "an" if role == "operator" else "a"
     click.echo(f"{email} is {'a plain member' if role == 'member' else f'{article} {role} now'}.")
+    if role != "member":
+        _tell_unproved(account)
 
 
 @member.command("list")

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -43,11 +44,21 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class Invitation(msgspec.Struct, frozen=True):
-    """A new member; `password` is None for somebody who has one from another community."""
+    """A new member and their password; `had_account`: it replaces that of an account in another community."""
 
     user_id: UUID
     email: str
-    password: str | None
+    password: str
+    had_account: bool
+
+
+class Account(msgspec.Struct, frozen=True):
+    """Whom a role or an approval is given to. `address_proved` is whether the address was ever shown to be theirs."""
+
+    user_id: UUID
+    email: str | None
+    since: datetime
+    address_proved: bool
 
 
 async def list_communities(owner: Database) -> list[Community]:
@@ -111,6 +122,9 @@ async def invite(
 ) -> Invitation:
     """Makes an approved member with a random password. `email` comes in its normal form.
 
+    An account that is there already gets that password, too, and loses its sessions: nobody has proved that whoever
+    made it owns the address.
+
     Errors: CareError `validation_error` where the address is a member already or a text breaks its limits.
     """
     password = new_password()
@@ -124,7 +138,7 @@ async def invite(
         p_coordinator=coordinator,
     )
     made = answer.data()
-    return Invitation(UUID(made["user_id"]), email, None if made["has_password_already"] else password)
+    return Invitation(UUID(made["user_id"]), email, password, made["had_account"])
 
 
 def new_password() -> str:
@@ -141,17 +155,21 @@ async def find(owner: Database, community: Community, email: str) -> UUID:
     return UUID(str(found))
 
 
-async def decide(owner: Database, community: Community, email: str, status: str, reason: str | None) -> UUID:
+async def decide(owner: Database, community: Community, email: str, status: str, reason: str | None) -> Account:
     """Approves or rejects a member; the reason (to 500 characters) is shown to them. Errors: CareError `not_found`."""
     user_id = await find(owner, community, email)
     await owner.value(
         "care.decide_member", p_community_id=community.id, p_user_id=user_id, p_status=status, p_reason=reason
     )
-    return user_id
+    return await _account(owner, user_id)
 
 
-async def give_role(owner: Database, community: Community, email: str, role: str, *, by: str) -> UUID:
+async def give_role(owner: Database, community: Community, email: str, role: str, *, by: str) -> Account:
     """Makes a member coordinator of the community, operator of the deployment, or a plain member again."""
     user_id = await find(owner, community, email)
     await owner.value("care.set_role", p_community_id=community.id, p_user_id=user_id, p_role=role, p_granted_by=by)
-    return user_id
+    return await _account(owner, user_id)
+
+
+async def _account(owner: Database, user_id: UUID) -> Account:
+    return msgspec.json.decode(await owner.value("care.account_of", p_user_id=user_id), type=Account)

@@ -157,7 +157,13 @@ begin
   if care.find_member(p_community_id, p_email) is not null then
     return care.invalid('email', format('%s is a member of this community already.', p_email));
   end if;
-  -- Who has an account in another community keeps its password and gets a profile here.
+  -- Nobody has proved the address of an account in another community: whoever made it is not who is invited here. One
+  -- statement, so that no session is opened between the new password and the end of the old ones.
+  if v_known then
+    perform care.store_secret(v_id, p_secret);
+    delete from care.sessions s
+     where s.user_id = v_id;
+  end if;
   v_answer := case
     when v_known then care.join_community(p_community_id, v_id, p_display_name, p_town, null)
     else care.sign_up(p_community_id, p_email, p_secret, p_display_name, p_town, null) end;
@@ -169,11 +175,27 @@ begin
   if p_coordinator then
     perform care.set_role(p_community_id, v_id, 'coordinator', 'invitation');
   end if;
-  return v_answer || jsonb_build_object('has_password_already', v_known);
+  return v_answer || jsonb_build_object('had_account', v_known);
 end
 $$;
 comment on function care.invite_member(uuid, text, text, text, text, boolean) is
-  'Makes an approved member, with a password unless they have one from another community; for operators'' commands.';
+  'Makes an approved member with a new password, which replaces that of an account in another community and ends its sessions; for operators'' commands.';
+
+create or replace function care.account_of(p_user_id uuid)
+returns jsonb
+stable
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+begin
+  return (
+    select jsonb_build_object('user_id', u.id, 'email', u.email, 'since', u.created_at, 'address_proved', false)
+      from care.users u
+     where u.id = p_user_id);
+end
+$$;
+comment on function care.account_of(uuid) is
+  'Whose account a role or an approval is given to: its address, which nobody proves yet, and since when it is there.';
 
 create or replace function care.list_members(p_community_id uuid, p_status text)
 returns jsonb
