@@ -218,7 +218,8 @@ async def test_features_are_told_to_each_by_their_stage(shared: Care, town: Town
         ("off", (False, False, False)),
         ("internal", (False, False, True)),
         ("on", (True, True, True)),
-        ("percentage:100", (False, True, True)),
+        ("percentage:100", (True, True, True)),
+        ("percentage:0", (False, False, True)),
     ):
         node = services_for(shared, messaging_v2_rollout=stage)
         async with browser(node, town) as client:
