@@ -1,9 +1,8 @@
 """The commands for members. The first operator of a deployment is made here."""
 
 from getpass import getuser
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 import rich_click as click
 
 from care_collective.cli.owner import in_community
@@ -113,12 +112,18 @@ def reject(*, email: str, reason: str | None, slug: str | None, as_json: bool) -
     _decide(email, slug, "rejected", reason, as_json=as_json)
 
 
+def _fields(account: "Account") -> dict[str, Any]:
+    from msgspec.structs import asdict  # here, so that --help need not load it
+
+    return asdict(account)
+
+
 def _decide(email: str, slug: str | None, status: str, reason: str | None, *, as_json: bool) -> None:
     from care_collective.operations import people
 
     account = in_community(slug, lambda owner, community: people.decide(owner, community, email, status, reason))
     if as_json:
-        show_json({**msgspec.structs.asdict(account), "verification_status": status})
+        show_json({**_fields(account), "verification_status": status})
         return
     click.echo(f"{email} is {status}.")
     if status == "approved":
@@ -149,7 +154,7 @@ def role(*, email: str, role: str, slug: str | None, as_json: bool) -> None:
     by = f"command line, {getuser()}"
     account = in_community(slug, lambda owner, community: people.give_role(owner, community, email, role, by=by))
     if as_json:
-        show_json({**msgspec.structs.asdict(account), "role": role})
+        show_json({**_fields(account), "role": role})
         return
     article = "an" if role == "operator" else "a"
     click.echo(f"{email} is {'a plain member' if role == 'member' else f'{article} {role} now'}.")
