@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol, cast
@@ -249,7 +250,7 @@ def _good(payload: Mapping[str, Any]) -> _Good:
 # --- the two verifiers ---
 
 
-class BaseVerifier:
+class BaseVerifier(ABC):
     """Reads a token in one order for every kind of key, and remembers the good ones."""
 
     def __init__(self, remembered: int) -> None:
@@ -300,12 +301,12 @@ class BaseVerifier:
             del self._remembered[next(iter(self._remembered))]
         self._remembered[digest] = good
 
-    async def _freshen(self) -> None:
+    async def _freshen(self) -> None:  # noqa: B027  only published keys grow old
         """Renew the keys if they are old."""
 
+    @abstractmethod
     async def _key(self, algorithm: str, key_id: str | None) -> Key:
         """The key for this very algorithm, or Refused."""
-        raise NotImplementedError
 
 
 class SecretVerifier(BaseVerifier):

@@ -109,8 +109,8 @@ class Database:
         """Calls a function and answers its value as the driver gives it.
 
         A deadlock or serialization failure is retried up to 3 times with jitter. A lost connection is retried only
-        with an idempotency key, since the commit may have happened; a lock or statement time-out
-        never. Errors: CareError `unavailable` for transient faults, `rpc_error` for any other that was raised.
+        with an idempotency key, since the commit may have happened; a lock or statement time-out never. Errors:
+        CareError `unavailable` for transient faults, `rpc_error` for any other that was raised.
         """
         return (await self._row(function, caller, arguments))[0]
 
