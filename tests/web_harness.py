@@ -13,6 +13,7 @@ import msgspec
 import uvicorn
 
 from care_collective.accounts import tokens
+from care_collective.db.listen import Listener
 from care_collective.settings import Settings
 from care_collective.web.app import make_app
 from care_collective.web.edge import Edge
@@ -36,7 +37,8 @@ MakeClient = Callable[[Person | None], Client]
 
 def services_for(care: Care, **changes: Any) -> Services:  # noqa: ANN401
     """The services of one node on a database, with settings changed."""
-    return make_services(msgspec.structs.replace(SETTINGS, **changes), care.database)
+    listener = Listener(care.server.dsn(user="care_app", database=care.name))
+    return make_services(msgspec.structs.replace(SETTINGS, **changes), care.database, listener)
 
 
 _APPLICATIONS: dict[int, tuple[Services, Edge]] = {}

@@ -16,6 +16,7 @@ import asyncpg
 from care_collective.db.call import Database
 from care_collective.db.embedded import Server, running
 from care_collective.db.embedded.attach import held, made, running_server
+from care_collective.db.listen import Listener
 from care_collective.db.migrate import Plan, migrate, migrations, mismatch, plan
 from care_collective.db.pool import make_pool
 from care_collective.db.rights import open_table
@@ -36,10 +37,14 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What a web process works with. `settings` hold the kept secrets; `owner_url` is for what the pool may not do."""
+    """What a web process works with. `settings` hold the kept secrets; `owner_url` is for what the pool may not do.
+
+    `listener` waits to be run.
+    """
 
     settings: Settings
     database: Database
+    listener: Listener
     owner_url: str
 
 
@@ -92,7 +97,8 @@ async def opened(settings: Settings, *, tell: Tell = silent) -> AsyncIterator[De
         pool = await make_pool(where.app_url, become=where.become, statement_cache=cache)
         try:
             await _check_rights(pool)
-            yield Deployment(kept, Database(pool), where.owner_url)
+            listener = Listener(settings.database_direct_url or where.app_url, become=where.become)
+            yield Deployment(kept, Database(pool), listener, where.owner_url)
         finally:
             await _close(pool)
 

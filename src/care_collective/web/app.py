@@ -33,11 +33,14 @@ def make_app(services: Services) -> Edge:
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        upkeep = asyncio.create_task(keep_pruned(services.database))
+        # What runs beside the requests, and ends when they have.
+        beside = [asyncio.create_task(keep_pruned(services.database)), asyncio.create_task(services.listener.run())]
         try:
             yield
         finally:
-            upkeep.cancel()
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             await services.close()
 
     static = create_static_files_router(

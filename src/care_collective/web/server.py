@@ -10,6 +10,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from care_collective.db.call import Database
+from care_collective.db.listen import Listener
 from care_collective.errors import SettingsError
 from care_collective.settings import Settings
 from care_collective.web.app import make_app
@@ -100,7 +101,7 @@ class _Server(uvicorn.Server):
             self._ready()
 
 
-async def serve(settings: Settings, database: Database, *, ready: Callable[[str], None]) -> None:
+async def serve(settings: Settings, database: Database, listener: Listener, *, ready: Callable[[str], None]) -> None:
     """Serves until SIGTERM or SIGINT. `ready` is called once with the base URL when it listens.
 
     Errors: SettingsError when the address cannot be listened on.
@@ -108,7 +109,7 @@ async def serve(settings: Settings, database: Database, *, ready: Callable[[str]
     _allow_connections()
     listening = _listen(settings)
     settings = settings.listening_on(listening.getsockname()[1])
-    config = make_config(settings, make_app(make_services(settings, database)))
+    config = make_config(settings, make_app(make_services(settings, database, listener)))
     server = _Server(config, lambda: ready(settings.base_url))
     await server.serve([listening])
 

@@ -13,6 +13,7 @@ from care_collective.accounts.passwords import Passwords
 from care_collective.accounts.people import Accounts
 from care_collective.accounts.tokens import SecretVerifier, Verifier
 from care_collective.db.call import Database
+from care_collective.db.listen import Listener
 from care_collective.messaging.service import Messaging
 from care_collective.requests.service import Requests
 from care_collective.rollout import policy
@@ -27,11 +28,15 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything a handler may call. `close` ends what was opened here; the database is its maker's to close."""
+    """Everything a handler may call. `close` ends what was opened here; the database is its maker's to close.
+
+    `listener` runs while the application does.
+    """
 
     settings: Settings
     secret_key: str
     database: Database
+    listener: Listener
     accounts: Accounts
     passwords: Passwords
     communities: Communities
@@ -50,7 +55,9 @@ class Services:
         await self.outbound.aclose()
 
 
-def make_services(settings: Settings, database: Database, *, now: Callable[[], datetime] = utc_now) -> Services:
+def make_services(
+    settings: Settings, database: Database, listener: Listener, *, now: Callable[[], datetime] = utc_now
+) -> Services:
     """The services of a process. Errors: SettingsError where a setting is missing that serving needs."""
     declared = policy.Declared.of(settings.messaging_v2_enabled, settings.messaging_v2_rollout)
     decide = partial(policy.in_force, declared)
@@ -60,6 +67,7 @@ def make_services(settings: Settings, database: Database, *, now: Callable[[], d
         settings=settings,
         secret_key=settings.require_secret_key(),
         database=database,
+        listener=listener,
         accounts=Accounts(database, hasher),
         passwords=hasher,
         communities=Communities(database),
