@@ -20,8 +20,9 @@ CLIENTS = {
     "send_message_v2", "step_back", "update_help_request",
 }  # fmt: skip
 WEB_PROCESS = {
-    "close_session", "community_for_host", "find_credential", "get_community", "health", "is_in_cohort",
-    "join_community", "me", "open_session", "prune", "read_session", "sign_up", "store_secret", "take_sign_in",
+    "close_session", "community_for_host", "find_credential", "forget_node", "get_community", "health", "is_in_cohort",
+    "join_community", "me", "open_session", "operate_rollout", "prune", "read_flag", "read_flags", "read_session",
+    "report_node", "sign_up", "stop_rollout", "store_secret", "take_sign_in", "warn_rollout",
 }  # fmt: skip
 
 RELATIONS = (

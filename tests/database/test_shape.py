@@ -13,7 +13,8 @@ from harness import Care
 # Without a community by contract.md section 2: communities, sign-in, operators, ledgers.
 WITHOUT_COMMUNITY = {
     "public.communities", "care.users", "care.credentials", "care.sessions", "care.sign_in_attempts", "care.operators",
-    "care.schema_migrations", "care.schema_functions", "care.backups",
+    "care.schema_migrations", "care.schema_functions", "care.backups", "care.rollout_flags", "care.rollout_cohort",
+    "care.rollout_changes", "care.rollout_nodes", "care.audit_log",
 }  # fmt: skip
 # Functions that look across communities by their purpose: sign-in, the door's look-ups, operators' commands, pruning.
 ACROSS = {"prune", "health"}

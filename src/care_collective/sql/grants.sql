@@ -70,6 +70,13 @@ grant execute on function
   care.close_session(bytea),
   care.me(),
   care.is_in_cohort(),
+  care.read_flag(text),
+  care.read_flags(),
+  care.report_node(uuid, text, text, bigint, text, text, boolean),
+  care.forget_node(uuid),
+  care.operate_rollout(text, jsonb),
+  care.stop_rollout(text, text, text, uuid, text, text, jsonb, uuid, bigint),
+  care.warn_rollout(text, text, uuid, text, text, jsonb, uuid, bigint),
   care.health(),
   care.prune()
 to care_app;

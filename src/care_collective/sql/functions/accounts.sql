@@ -239,30 +239,6 @@ end
 $$;
 comment on function care.me() is 'The caller''s own account and status in the community.';
 
-create or replace function care.is_in_cohort()
-returns boolean
-stable
-security definer
-set search_path = pg_catalog, pg_temp
-language plpgsql
-as $$
-declare
-  v_caller uuid := care.caller();
-  v_community_id uuid := care.community();
-begin
-  -- Where no members are named the cohort is coordinators and operators (rollout.md, stages).
-  return exists (
-           select 1
-             from public.profiles p
-            where p.community_id = v_community_id
-              and p.user_id = v_caller
-              and p.is_coordinator
-              and p.deleted_at is null)
-      or exists (select 1 from care.operators o where o.user_id = v_caller);
-end
-$$;
-comment on function care.is_in_cohort() is 'Whether the caller is of those who get V2 first.';
-
 create or replace function care.find_member(p_community_id uuid, p_email text)
 returns uuid
 stable

@@ -22,6 +22,10 @@ begin
   if v_offer.answer is not null then
     return v_offer.answer;
   end if;
+  -- After the gate, so that a replay and an existing conversation are still answered; nothing opens from here on.
+  if care.is_stopped('messaging_v2') then
+    return care.refusal('unavailable', 'engine_off');
+  end if;
   if v_offer.orphan_id is not null then
     -- A conversation keeps its engine: what V1 left half opened is completed there, in this one transaction.
     return care.complete_orphan(v_offer, p_help_request_id);
