@@ -163,6 +163,16 @@ async def test_the_eleventh_sign_in_of_an_account_from_an_address_waits(services
         assert (await client.post(SIGN_IN, json={"email": email, "password": PASSWORD})).status_code == 200
 
 
+async def test_an_ipv6_network_is_one_address(services: Services, shared: Care) -> None:
+    town = await shared.town(limits={"sign_ins_per_quarter_hour": 2})
+    wrong = {"email": fresh_email(), "password": "not the password"}
+    statuses = []
+    for address in ("2001:db8:0:1::1", "2001:db8:0:1::2", "2001:db8:0:1:ffff::3", "2001:db8:0:2::1"):
+        async with browser(services, town, address=(address, 1)) as client:
+            statuses.append((await client.post(SIGN_IN, json=wrong)).status_code)
+    assert statuses == [401, 401, 429, 401]
+
+
 async def test_the_eleventh_sign_up_from_an_address_waits_whatever_account_it_is_for(
     services: Services, town: Town
 ) -> None:

@@ -15,6 +15,7 @@ from care_collective.accounts import sessions
 from care_collective.db.call import Caller
 from care_collective.errors import CareError, Code
 from care_collective.web.body import refusal
+from care_collective.web.doorkeeper import household
 from care_collective.web.services import Services
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -55,8 +56,12 @@ def session_cookie(connection: Connection, token: str | None) -> Cookie:
 
 
 def client_address(connection: Connection) -> str:
-    """The caller's address; behind a trusted proxy the one that it vouches for."""
-    return connection.client.host if connection.client else "unknown"
+    """Where the caller's attempts are counted: the address, of IPv6 the network, since one household has a whole one.
+
+    Behind a trusted proxy it is what that vouches for.
+    """
+    address = connection.client.host if connection.client else ""
+    return household(address) or address or "unknown"
 
 
 async def host_community_id(connection: Connection) -> UUID | None:
