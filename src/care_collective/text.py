@@ -3,7 +3,9 @@
 The same rules stand in SQL (migration 0001, function care.check_text); tests hold the two against each other.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
+
+from msgspec import Meta
 
 
 def _characters(*ranges: tuple[int, int]) -> str:
@@ -27,6 +29,31 @@ BLANK: Final = _characters(
     (0x110CD, 0x110CD), (0x13430, 0x1343F), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0001, 0xE0001),
     (0xE0020, 0xE007F),
 )  # fmt: skip
+
+
+class Limits(NamedTuple):
+    """How many code points a text may have after trimming; with a minimum of 0 it may be absent or blank."""
+
+    minimum: int
+    maximum: int
+
+    @property
+    def described(self) -> Meta:
+        """The limits for the description of a field. They refuse nothing: `check` does, after trimming."""
+        known = {"minLength": self.minimum} if self.minimum else {}
+        return Meta(extra_json_schema={**known, "maxLength": self.maximum})
+
+
+FIRST_MESSAGE: Final = Limits(10, 1000)
+MESSAGE: Final = Limits(1, 1000)
+TITLE: Final = Limits(5, 100)
+DESCRIPTION: Final = Limits(0, 1000)
+EXCHANGE_OFFER: Final = Limits(0, 300)
+REASON: Final = Limits(0, 500)
+SEARCH: Final = Limits(0, 100)
+NAME: Final = Limits(1, 80)
+TOWN: Final = Limits(0, 80)
+APPLICATION_WORDS: Final = Limits(0, 500)
 
 
 def trim(value: str) -> str:

@@ -17,6 +17,7 @@ COMMANDS = [
     ["migrate"],
     ["doctor"],
     ["types"],
+    ["openapi"],
     ["member"],
     *(["member", verb] for verb in ("invite", "approve", "reject", "role", "list")),
     ["community"],

@@ -16,6 +16,7 @@ import msgspec
 from argon2.exceptions import HashingError, InvalidHashError, VerificationError, VerifyMismatchError
 
 from care_collective.errors import CareError, Code
+from care_collective.text import Limits
 
 # OWASP's minimum (Password Storage Cheat Sheet: 19 MiB, 2 passes, 1 lane), not RFC 9106's low-memory profile
 # (64 MiB, 3 passes, 4 lanes): on the two cores shared with PostgreSQL the latter took 126 ms with every core
@@ -28,6 +29,7 @@ WORKERS: Final = 2
 WAITING: Final = 32
 SHORTEST: Final = 10
 LONGEST: Final = 200
+LENGTH: Final = Limits(SHORTEST, LONGEST)
 # Before normalisation, which is quadratic in runs of combining marks. One code point of NFC can stem from several.
 LONGEST_RAW: Final = 5 * LONGEST
 # A stored hash names its own cost. Beyond these it is no hash of ours, and obeying it could exhaust the machine.

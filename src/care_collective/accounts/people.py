@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from typing import Final
+from typing import Annotated, Final
 from uuid import UUID
 
 import msgspec
@@ -11,20 +11,21 @@ from care_collective import text
 from care_collective.accounts import passwords
 from care_collective.db.call import Answer, Caller, Database
 from care_collective.errors import CareError, Code
+from care_collective.text import Limits
 
 # Deliberately loose, and ASCII: lower-casing differs between Python and the database beyond it.
 _EMAIL: Final = re.compile(r"[!-?A-~]{1,64}@[0-9a-z](?:[0-9a-z.-]{0,250}[0-9a-z])?", re.ASCII)
-_LONGEST_EMAIL: Final = 254
+LONGEST_EMAIL: Final = 254
 
 
 class Application(msgspec.Struct, frozen=True, kw_only=True):
     """What somebody writes to join: name and town up to 80 characters, words for the coordinator up to 500."""
 
-    email: str
-    password: str
-    display_name: str
-    town: str | None = None
-    application_words: str | None = None
+    email: Annotated[str, Limits(3, LONGEST_EMAIL).described]
+    password: Annotated[str, passwords.LENGTH.described]
+    display_name: Annotated[str, text.NAME.described]
+    town: Annotated[str | None, text.TOWN.described] = None
+    application_words: Annotated[str | None, text.APPLICATION_WORDS.described] = None
 
 
 class _Credential(msgspec.Struct, frozen=True):
@@ -35,7 +36,7 @@ class _Credential(msgspec.Struct, frozen=True):
 def normal_email(email: str) -> str | None:
     """The form in which an address is kept and looked up, or None for what is no address of ours."""
     trimmed = text.trim(email).lower()
-    return trimmed if len(trimmed) <= _LONGEST_EMAIL and _EMAIL.fullmatch(trimmed) else None
+    return trimmed if len(trimmed) <= LONGEST_EMAIL and _EMAIL.fullmatch(trimmed) else None
 
 
 def check(application: Application) -> None:
@@ -45,9 +46,9 @@ def check(application: Application) -> None:
         if normal_email(application.email)
         else "Please give an e-mail address, such as name@example.org.",
         "password": passwords.check_new(application.password),
-        "display_name": text.check(application.display_name, 1, 80),
-        "town": text.check(application.town, 0, 80),
-        "application_words": text.check(application.application_words, 0, 500),
+        "display_name": text.check(application.display_name, *text.NAME),
+        "town": text.check(application.town, *text.TOWN),
+        "application_words": text.check(application.application_words, *text.APPLICATION_WORDS),
     }
     fields = {name: words for name, words in found.items() if words is not None}
     if fields:

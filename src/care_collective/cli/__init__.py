@@ -11,7 +11,7 @@ from care_collective import __version__
 from care_collective.cli.backups import backup, restore
 from care_collective.cli.communities import community
 from care_collective.cli.database import doctor, migrate
-from care_collective.cli.declarations import types
+from care_collective.cli.declarations import openapi, types
 from care_collective.cli.members import member
 from care_collective.cli.serving import demo, serve
 from care_collective.cli.show import program, spoken
@@ -35,7 +35,7 @@ def group() -> None:
     """
 
 
-for _command in (serve, demo, migrate, doctor, backup, restore, member, community, types):
+for _command in (serve, demo, migrate, doctor, backup, restore, member, community, types, openapi):
     group.add_command(_command)
 
 

@@ -1,4 +1,4 @@
-"""The command types: what other people's programs have to know of tables and functions."""
+"""The commands types and openapi: what other people's programs have to know of tables, functions and the HTTP API."""
 
 import sys
 from pathlib import Path
@@ -51,6 +51,33 @@ def types(*, typescript: bool, check: bool, write: bool, as_json: bool) -> None:
         if check:
             click.echo("Run `scripts/serve types --write` and commit them." if files else "The types are up to date.")
     sys.exit(1 if check and files else 0)
+
+
+@click.command()
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write to a file.")
+def openapi(*, output: Path | None) -> None:
+    """Print the description of the HTTP API as JSON (OpenAPI 3.1), as /schema of a running server answers it.
+
+    No database and no settings are needed: it is the description of this release.
+
+    \b
+    Examples:
+      care-collective openapi > openapi.json
+      care-collective openapi --output openapi.json
+    """
+    import msgspec
+
+    from care_collective.web.description import document
+
+    text = msgspec.json.format(document(), indent=2).decode()
+    if output is None:
+        click.echo(text)
+        return
+    try:
+        output.write_text(f"{text}\n", "utf-8")
+    except OSError as error:
+        raise click.FileError(str(output), error.strerror or "cannot be written") from error
+    click.echo(f"Written: {output}", err=True)
 
 
 def _from_here(path: Path) -> str:

@@ -85,7 +85,7 @@ class Messaging:
         began = self._clock()
         version: Version = "v1"
         try:
-            problem = text.check(initial_message, 10, 1000)
+            problem = text.check(initial_message, *text.FIRST_MESSAGE)
             if problem is not None:
                 raise CareError.invalid(initial_message=problem)
             version = "v2" if await self.uses_v2(caller) else "v1"
@@ -139,7 +139,7 @@ class Messaging:
     async def send_message(self, caller: Caller, conversation_id: UUID, content: str) -> Result:
         """Writes a message of 1 to 1000 characters into one of the caller's conversations."""
         try:
-            problem = text.check(content, 1, 1000)
+            problem = text.check(content, *text.MESSAGE)
             if problem is not None:
                 raise CareError.invalid(content=problem)
             answer = await self._database.call(

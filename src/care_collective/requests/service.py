@@ -1,6 +1,6 @@
 """The verbs of a help request. Rules and rights are in SQL; here the input is checked by the same rules first."""
 
-from typing import Final
+from typing import Annotated, Final, Literal, get_args
 from uuid import UUID
 
 import msgspec
@@ -9,7 +9,7 @@ from care_collective import text
 from care_collective.db.call import Answer, Caller, Database
 from care_collective.errors import CareError
 
-CATEGORIES: Final = (
+Category = Literal[
     "health-caregiving",
     "groceries-meals",
     "transportation-errands",
@@ -17,18 +17,22 @@ CATEGORIES: Final = (
     "technology-administrative",
     "social-companionship",
     "other",
-)
-URGENCIES: Final = ("normal", "urgent", "critical")
+]
+Urgency = Literal["normal", "urgent", "critical"]
+Status = Literal["open", "in_progress", "completed", "cancelled", "closed"]
+Listed = Literal["taking_offers", "all", "open", "in_progress", "completed", "cancelled", "closed"]
+CATEGORIES: Final = get_args(Category)
+URGENCIES: Final = get_args(Urgency)
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """A help request as its owner writes it: title 5 to 100 characters, description to 1000, exchange_offer to 300."""
 
-    title: str
-    category: str
-    description: str | None = None
-    urgency: str = "normal"
-    exchange_offer: str | None = None
+    title: Annotated[str, text.TITLE.described]
+    category: Category
+    description: Annotated[str | None, text.DESCRIPTION.described] = None
+    urgency: Urgency = "normal"
+    exchange_offer: Annotated[str | None, text.EXCHANGE_OFFER.described] = None
 
 
 class Filters(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,20 +40,20 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
 
     cursor: str | None = None
     limit: int = 20
-    status: str = "taking_offers"
-    category: str | None = None
-    urgency: str | None = None
+    status: Listed = "taking_offers"
+    category: Category | None = None
+    urgency: Urgency | None = None
     search: str | None = None
     mine: bool = False
 
 
 def _check(ask: Ask) -> None:
     found = {
-        "title": text.check(ask.title, 5, 100),
-        "description": text.check(ask.description, 0, 1000),
+        "title": text.check(ask.title, *text.TITLE),
+        "description": text.check(ask.description, *text.DESCRIPTION),
         "category": _check_choice(ask.category, CATEGORIES, "Choose one of the categories."),
         "urgency": _check_choice(ask.urgency, URGENCIES, "Choose normal, urgent or critical."),
-        "exchange_offer": text.check(ask.exchange_offer, 0, 300),
+        "exchange_offer": text.check(ask.exchange_offer, *text.EXCHANGE_OFFER),
     }
     _refuse(found)
 

@@ -89,6 +89,8 @@ def explain(problem: str) -> CareError:
 
 def describe(problem: str) -> str:
     """What a value has to be, from a message of msgspec's: a sentence without a word of the value or of Python."""
+    if "enum value" in problem:
+        return "Please choose one of the values on offer."
     bound = _BOUND.search(problem)
     if bound is not None:
         return f"This has to be {bound[2]} or {'more' if bound[1] == '>' else 'less'}."

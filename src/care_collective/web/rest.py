@@ -1,8 +1,8 @@
 """The door for Supabase's clients: POST /rest/v1/rpc/{function}, as PostgREST answers it.
 
 Knows no function by name. Who calls is said by a token alone, never by a cookie; what they may do the function says,
-and a refusal is its value. It is not in the API's description: that describes /api, whose errors have another shape,
-and what is offered here is described to clients by the types that `types` writes.
+and a refusal is its value. One handler serves every function, so that the framework cannot describe them: functions.py
+does.
 """
 
 from typing import Any, Final

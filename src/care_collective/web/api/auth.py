@@ -64,17 +64,8 @@ async def _signed_in(request: AnyRequest, user_id: UUID, *, status: int) -> Resp
     return answer
 
 
-_REFUSALS: Final = (
-    Code.UNAUTHENTICATED,
-    Code.PERMISSION_DENIED,
-    Code.VALIDATION_ERROR,
-    Code.NOT_FOUND,
-    Code.RATE_LIMITED,
-    Code.TOO_LARGE,
-    Code.UNSUPPORTED_MEDIA_TYPE,
-    Code.UNAVAILABLE,
-    Code.SERVER_ERROR,
-)
+_FAULTS: Final = (Code.UNAVAILABLE, Code.RPC_ERROR, Code.SERVER_ERROR)
+_REFUSALS: Final = (Code.UNAUTHENTICATED, Code.VALIDATION_ERROR, Code.NOT_FOUND, *_FAULTS)
 
 
 @post("/sign-up", responses=schemas.answers(schemas.Me, *_REFUSALS, status=201))
@@ -95,7 +86,7 @@ async def sign_in(request: AnyRequest, data: JSONBody[Credentials]) -> Response[
     return await _signed_in(request, user_id, status=200)
 
 
-@post("/sign-out", status_code=200, guards=[security.member], responses=schemas.answers(schemas.Done, *_REFUSALS))
+@post("/sign-out", status_code=200, guards=[security.member], responses=schemas.answers(schemas.Done, *_FAULTS))
 async def sign_out(request: AnyRequest) -> Response[bytes]:
     """End this browser's session. A bearer token ends by itself when it expires."""
     token = security.session_token(request)
@@ -106,7 +97,7 @@ async def sign_out(request: AnyRequest) -> Response[bytes]:
     return answer
 
 
-@get("/me", guards=[security.member], responses=schemas.answers(schemas.Me, *schemas.ALWAYS))
+@get("/me", guards=[security.member], responses=schemas.answers(schemas.Me, *_FAULTS))
 async def me(request: AnyRequest) -> Response[bytes]:
     """One's own account and status, whatever state it is in."""
     services = security.services(request)

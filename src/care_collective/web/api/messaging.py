@@ -1,13 +1,14 @@
 """Conversations over HTTP: offer, list, read, write, mark, decide, close, reopen. Both engines, through the facade."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, Router, get, post
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 
+from care_collective import text
 from care_collective.db.call import Answer, Caller
 from care_collective.errors import Code
 from care_collective.messaging.service import Messaging
@@ -21,13 +22,13 @@ MemberRequest = Request[Caller, Any, Any]
 class Offer(msgspec.Struct, frozen=True):
     """A helper's first message, 10 to 1000 characters."""
 
-    initial_message: str
+    initial_message: Annotated[str, text.FIRST_MESSAGE.described]
 
 
 class NewMessage(msgspec.Struct, frozen=True):
     """A message, 1 to 1000 characters."""
 
-    content: str
+    content: Annotated[str, text.MESSAGE.described]
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -40,7 +41,7 @@ class Decision(msgspec.Struct, frozen=True):
     """A decision about one offer, with an optional reason of up to 500 characters."""
 
     conversation_id: UUID
-    reason: str | None = None
+    reason: Annotated[str | None, text.REASON.described] = None
 
 
 def _messaging(request: MemberRequest) -> Messaging:
@@ -50,7 +51,13 @@ def _messaging(request: MemberRequest) -> Messaging:
 @post(
     "/help-requests/{help_request_id:uuid}/start-conversation",
     responses=schemas.answers(
-        schemas.Started, *schemas.WRITES, Code.CONVERSATION_EXISTS, Code.HELP_REQUEST_UNAVAILABLE, status=201
+        schemas.Started,
+        *schemas.ADDITIONS,
+        Code.NOT_FOUND,
+        Code.CONVERSATION_EXISTS,
+        Code.HELP_REQUEST_UNAVAILABLE,
+        Code.RATE_LIMITED,
+        status=201,
     ),
 )
 async def start_conversation(
@@ -71,12 +78,12 @@ async def start_conversation(
 
 @get(
     "/help-requests/{help_request_id:uuid}/conversations",
-    responses=schemas.answers(schemas.ConversationPage, *schemas.ALWAYS),
+    responses=schemas.answers(schemas.ConversationPage, *schemas.ALWAYS, Code.NOT_FOUND),
 )
 async def list_offers(
     request: MemberRequest,
     help_request_id: FromPath[UUID],
-    cursor: FromQuery[str | None] = None,
+    cursor: schemas.Cursor = None,
     limit: schemas.Limit = 20,
 ) -> Response[bytes]:
     """The offers on one of the caller's own requests, of both engines, by last activity."""
@@ -88,9 +95,9 @@ async def list_offers(
 @get("/conversations", responses=schemas.answers(schemas.ConversationPage, *schemas.ALWAYS))
 async def list_conversations(
     request: MemberRequest,
-    cursor: FromQuery[str | None] = None,
+    cursor: schemas.Cursor = None,
     limit: schemas.Limit = 20,
-    filter_: Annotated[str, QueryParameter(name="filter", description="all or unread")] = "all",
+    filter_: Annotated[Literal["all", "unread"], QueryParameter(name="filter")] = "all",
 ) -> Response[bytes]:
     """The caller's conversations of both engines, by last activity."""
     return replies.passed_on(
@@ -98,7 +105,10 @@ async def list_conversations(
     )
 
 
-@get("/conversations/{conversation_id:uuid}/messages", responses=schemas.answers(schemas.MessagePage, *schemas.ALWAYS))
+@get(
+    "/conversations/{conversation_id:uuid}/messages",
+    responses=schemas.answers(schemas.MessagePage, *schemas.ALWAYS, Code.NOT_FOUND),
+)
 async def get_messages(
     request: MemberRequest,
     conversation_id: FromPath[UUID],
@@ -114,7 +124,7 @@ async def get_messages(
 
 @post(
     "/conversations/{conversation_id:uuid}/messages",
-    responses=schemas.answers(schemas.Sent, *schemas.WRITES, status=201),
+    responses=schemas.answers(schemas.Sent, *schemas.ADDITIONS, Code.RATE_LIMITED, status=201),
 )
 async def send_message(
     request: MemberRequest, conversation_id: FromPath[UUID], data: JSONBody[NewMessage]
@@ -128,7 +138,7 @@ async def send_message(
 @post(
     "/conversations/{conversation_id:uuid}/read",
     status_code=200,
-    responses=schemas.answers(schemas.Marked, *schemas.WRITES),
+    responses=schemas.answers(schemas.Marked, *schemas.ADDITIONS),
 )
 async def mark_read(request: MemberRequest, conversation_id: FromPath[UUID], data: JSONBody[Mark]) -> Response[bytes]:
     """Mark a conversation as read up to a seq: never backwards, never past its end."""

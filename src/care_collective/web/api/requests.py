@@ -1,14 +1,16 @@
 """Help requests over HTTP: ask, browse, change, end."""
 
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, Router, get, post, put
 from litestar.params import FromPath, FromQuery, JSONBody
 
+from care_collective import text
 from care_collective.db.call import Caller
-from care_collective.requests.service import Ask, Filters, Requests
+from care_collective.errors import Code
+from care_collective.requests.service import Ask, Category, Filters, Listed, Requests, Urgency
 from care_collective.web import security
 from care_collective.web.api import replies, schemas
 from care_collective.web.body import check_query
@@ -19,14 +21,14 @@ MemberRequest = Request[Caller, Any, Any]
 class Reason(msgspec.Struct, frozen=True):
     """Why, in up to 500 characters; may be left out."""
 
-    reason: str | None = None
+    reason: Annotated[str | None, text.REASON.described] = None
 
 
 def _requests(request: MemberRequest) -> Requests:
     return security.services(request).requests
 
 
-@post("/", responses=schemas.answers(schemas.HelpRequestMoved, *schemas.WRITES, status=201))
+@post("/", responses=schemas.answers(schemas.HelpRequestMoved, *schemas.ADDITIONS, status=201))
 async def create_request(request: MemberRequest, data: JSONBody[Ask]) -> Response[bytes]:
     """Ask for help."""
     return replies.passed_on(await _requests(request).create(request.user, data), status=201)
@@ -35,12 +37,12 @@ async def create_request(request: MemberRequest, data: JSONBody[Ask]) -> Respons
 @get("/", responses=schemas.answers(schemas.HelpRequestPage, *schemas.ALWAYS))
 async def list_requests(
     request: MemberRequest,
-    cursor: FromQuery[str | None] = None,
+    cursor: schemas.Cursor = None,
     limit: schemas.Limit = 20,
-    status: FromQuery[str] = "taking_offers",
-    category: FromQuery[str | None] = None,
-    urgency: FromQuery[str | None] = None,
-    search: FromQuery[str | None] = None,
+    status: FromQuery[Listed] = "taking_offers",
+    category: FromQuery[Category | None] = None,
+    urgency: FromQuery[Urgency | None] = None,
+    search: schemas.Search = None,
     mine: FromQuery[bool] = False,
 ) -> Response[bytes]:
     """Requests of the community, newest first; by status, category, urgency and words, or only one's own."""
@@ -50,13 +52,13 @@ async def list_requests(
     return replies.passed_on(await _requests(request).list(request.user, filters))
 
 
-@get("/{help_request_id:uuid}", responses=schemas.answers(schemas.HelpRequestAnswer, *schemas.ALWAYS))
+@get("/{help_request_id:uuid}", responses=schemas.answers(schemas.HelpRequestAnswer, *schemas.ALWAYS, Code.NOT_FOUND))
 async def get_request(request: MemberRequest, help_request_id: FromPath[UUID]) -> Response[bytes]:
     """One request."""
     return replies.passed_on(await _requests(request).get(request.user, help_request_id))
 
 
-@put("/{help_request_id:uuid}", responses=schemas.answers(schemas.HelpRequestMoved, *schemas.WRITES))
+@put("/{help_request_id:uuid}", responses=schemas.answers(schemas.HelpRequestMoved, *schemas.WRITES, Code.NOT_FOUND))
 async def update_request(
     request: MemberRequest, help_request_id: FromPath[UUID], data: JSONBody[Ask]
 ) -> Response[bytes]:
@@ -67,7 +69,7 @@ async def update_request(
 @post(
     "/{help_request_id:uuid}/cancel",
     status_code=200,
-    responses=schemas.answers(schemas.HelpRequestMoved, *schemas.WRITES),
+    responses=schemas.answers(schemas.HelpRequestMoved, *schemas.WRITES, Code.NOT_FOUND),
 )
 async def cancel_request(
     request: MemberRequest, help_request_id: FromPath[UUID], data: JSONBody[Reason | None] = None
@@ -80,7 +82,7 @@ async def cancel_request(
 @post(
     "/{help_request_id:uuid}/complete",
     status_code=200,
-    responses=schemas.answers(schemas.HelpRequestMoved, *schemas.WRITES),
+    responses=schemas.answers(schemas.HelpRequestMoved, *schemas.WRITES, Code.NOT_FOUND),
 )
 async def complete_request(request: MemberRequest, help_request_id: FromPath[UUID]) -> Response[bytes]:
     """Mark a request as done."""
@@ -90,7 +92,7 @@ async def complete_request(request: MemberRequest, help_request_id: FromPath[UUI
 @post(
     "/{help_request_id:uuid}/reopen",
     status_code=200,
-    responses=schemas.answers(schemas.HelpRequestMoved, *schemas.WRITES),
+    responses=schemas.answers(schemas.HelpRequestMoved, *schemas.WRITES, Code.NOT_FOUND),
 )
 async def reopen_request(request: MemberRequest, help_request_id: FromPath[UUID]) -> Response[bytes]:
     """Open a completed or cancelled request again."""

@@ -1,5 +1,6 @@
 """The shapes of the API's answers, for its description. Handlers pass the functions' JSON on as it comes."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Final, Literal
 from uuid import UUID
@@ -8,13 +9,30 @@ import msgspec
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import QueryParameter
 
+from care_collective import text
 from care_collective.errors import STATUS, Code
+from care_collective.requests.service import Category, Status, Urgency
 
 # The largest seq there can be: past it a number is no place in a thread, and no integer of the database's.
 LAST_SEQ: Final = 2**31 - 1
 Limit = Annotated[int, QueryParameter(ge=1, le=50, description="How many, 1 to 50")]
 LongLimit = Annotated[int, QueryParameter(ge=1, le=100, description="How many, 1 to 100")]
+Cursor = Annotated[
+    str | None,
+    QueryParameter(
+        schema_extra={"pattern": r"^[0-9]{1,16}\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"},
+        description="The next_cursor of the page before",
+    ),
+]
+Search = Annotated[
+    str | None,
+    QueryParameter(schema_extra={"maxLength": text.SEARCH.maximum}, description="Words to look for, to 100 characters"),
+]
 Place = Annotated[int | None, QueryParameter(ge=-1, le=LAST_SEQ, description="A seq")]
+
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+Standing = Literal["active", "held", "declined", "closed"]
 
 
 class Error(msgspec.Struct, frozen=True):
@@ -26,11 +44,11 @@ class Error(msgspec.Struct, frozen=True):
     reason: str | None = None
     fields: dict[str, str] | None = None
     conversation_id: UUID | None = None
-    status: str | None = None
-    help_request_status: str | None = None
+    status: Standing | Status | None = None
+    help_request_status: Status | None = None
     retry_after: int | None = None
     restriction: Literal["limited", "suspended", "banned"] | None = None
-    until: datetime | None = None
+    until: Moment | None = None
     why: str | None = None
 
 
@@ -38,7 +56,7 @@ class Done(msgspec.Struct, frozen=True):
     """A change that was made."""
 
     success: Literal[True]
-    status: str | None = None
+    status: Standing | None = None
 
 
 class Person(msgspec.Struct, frozen=True):
@@ -57,8 +75,8 @@ class Message(msgspec.Struct, frozen=True):
     seq: int
     sender_id: UUID
     content: str | None
-    created_at: datetime
-    updated_at: datetime
+    created_at: Moment
+    updated_at: Moment
 
 
 class RequestSummary(msgspec.Struct, frozen=True):
@@ -66,7 +84,7 @@ class RequestSummary(msgspec.Struct, frozen=True):
 
     id: UUID
     title: str
-    status: str
+    status: Status
     accepted: bool
 
 
@@ -78,7 +96,7 @@ class Conversation(msgspec.Struct, frozen=True):
     role: Literal["helper", "requester"]
     help_request: RequestSummary
     other: Person
-    status: Literal["active", "held", "declined", "closed"]
+    status: Standing
     may_reopen: bool
     decline_reason: str | None
     last_message: Message
@@ -86,8 +104,8 @@ class Conversation(msgspec.Struct, frozen=True):
     last_read_seq: int
     other_last_read_seq: int
     unread: int
-    last_activity_at: datetime
-    created_at: datetime
+    last_activity_at: Moment
+    created_at: Moment
 
 
 class ConversationPage(msgspec.Struct, frozen=True):
@@ -137,7 +155,7 @@ class OwnConversation(msgspec.Struct, frozen=True):
     """The reader's own conversation on a request."""
 
     id: UUID
-    status: str
+    status: Standing
 
 
 class HelpRequest(msgspec.Struct, frozen=True):
@@ -146,9 +164,9 @@ class HelpRequest(msgspec.Struct, frozen=True):
     id: UUID
     title: str
     description: str | None
-    category: str
-    urgency: Literal["normal", "urgent", "critical"]
-    status: Literal["open", "in_progress", "completed", "cancelled", "closed"]
+    category: Category
+    urgency: Urgency
+    status: Status
     status_reason: str | None
     exchange_offer: str | None
     owner: Person
@@ -156,8 +174,8 @@ class HelpRequest(msgspec.Struct, frozen=True):
     is_helper: bool
     helper_id: UUID | None
     conversation: OwnConversation | None
-    created_at: datetime
-    updated_at: datetime
+    created_at: Moment
+    updated_at: Moment
 
 
 class HelpRequestAnswer(msgspec.Struct, frozen=True):
@@ -180,8 +198,8 @@ class HelpRequestMoved(msgspec.Struct, frozen=True):
 
     success: Literal[True]
     help_request_id: UUID
-    status: str | None = None
-    help_request_status: str | None = None
+    status: Status | None = None
+    help_request_status: Status | None = None
     helper_id: UUID | None = None
     message: str | None = None
 
@@ -190,7 +208,7 @@ class Restriction(msgspec.Struct, frozen=True):
     """What a coordinator has taken from a member, why and until when."""
 
     kind: Literal["limited", "suspended", "banned"]
-    until: datetime | None
+    until: Moment | None
     why: str
 
 
@@ -221,7 +239,7 @@ class Me(msgspec.Struct, frozen=True):
     community: CommunitySummary
     csrf_token: str | None = None
     access_token: str | None = None
-    token_type: str | None = None
+    token_type: Literal["bearer"] | None = None
     expires_in: int | None = None
 
 
@@ -264,28 +282,37 @@ class State(msgspec.Struct, frozen=True):
     status: Literal["ok", "behind", "unavailable"]
 
 
+@dataclass
+class Refusals(ResponseSpec):
+    """The answers of one status: the codes that it comes with."""
+
+    codes: tuple[Code, ...] = ()
+
+
 def answers(success: type, *codes: Code, status: int = 200) -> dict[int, ResponseSpec]:
-    """The declared answers of a handler: its success and the codes that it can refuse with."""
-    described: dict[int, list[str]] = {}
-    for code in codes:
-        described.setdefault(STATUS[code], []).append(code)
-    declared = {
-        number: ResponseSpec(Error, description=" or ".join(names), generate_examples=False)
-        for number, names in described.items()
+    """The declared answers of a handler: its success, and the codes that what it calls can refuse with.
+
+    What every handler of its kind can answer besides, the description adds (web/description.py).
+    """
+    declared: dict[int, ResponseSpec] = {
+        number: Refusals(
+            Error, description="", generate_examples=False, codes=tuple(c for c in codes if STATUS[c] == number)
+        )
+        for number in {STATUS[code] for code in codes}
     }
     declared[status] = ResponseSpec(success, description="Done", generate_examples=False)
     return declared
 
 
-# What any call of a signed-in member can be refused with.
+# What any call of a function for a signed-in member can be refused with.
 ALWAYS: Final = (
     Code.UNAUTHENTICATED,
     Code.PERMISSION_DENIED,
     Code.VALIDATION_ERROR,
-    Code.NOT_FOUND,
-    Code.RATE_LIMITED,
     Code.UNAVAILABLE,
+    Code.RPC_ERROR,
     Code.SERVER_ERROR,
 )
-# What a write can be refused with besides.
-WRITES: Final = (*ALWAYS, Code.CONFLICT, Code.IDEMPOTENCY_MISMATCH, Code.TOO_LARGE, Code.UNSUPPORTED_MEDIA_TYPE)
+# What a write can be refused with besides: it takes a key. ADDITIONS are in nobody's way, so nothing conflicts.
+ADDITIONS: Final = (*ALWAYS, Code.IDEMPOTENCY_MISMATCH)
+WRITES: Final = (*ADDITIONS, Code.CONFLICT)
