@@ -22,6 +22,8 @@ COMMANDS = [
     *(["member", verb] for verb in ("invite", "approve", "reject", "role", "list")),
     ["community"],
     *(["community", verb] for verb in ("add", "set", "list")),
+    ["bench"],
+    *(["bench", verb] for verb in ("create", "send", "inbox", "thread", "compare", "flag", "start", "latency", "all")),
 ]
 
 
@@ -35,7 +37,7 @@ def shell(state_folder: Path) -> Shell:
 def test_every_command_explains_itself(shell: Shell, command: list[str]) -> None:
     shown = shell.run(*command, "--help")
     assert shown.code == 0
-    leaf = command not in (["member"], ["community"])
+    leaf = command not in (["member"], ["community"], ["bench"])
     assert ("Example" in shown.out) == leaf
     assert not leaf or f"scripts/serve {' '.join(command)}" in shown.out
 

@@ -9,6 +9,7 @@ import rich_click as click
 
 from care_collective import __version__
 from care_collective.cli.backups import backup, restore
+from care_collective.cli.bench import bench
 from care_collective.cli.communities import community
 from care_collective.cli.database import doctor, migrate
 from care_collective.cli.declarations import openapi, types
@@ -35,7 +36,7 @@ def group() -> None:
     """
 
 
-for _command in (serve, demo, migrate, doctor, backup, restore, member, community, types, openapi):
+for _command in (serve, demo, migrate, doctor, backup, restore, member, community, types, openapi, bench):
     group.add_command(_command)
 
 

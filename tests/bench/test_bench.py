@@ -1,0 +1,108 @@
+"""The benchmarks run and say what they found. No figure of speed is judged here: this machine does other things too."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from care_collective.bench import compare
+from care_collective.bench.doors import Effort
+from care_collective.bench.load import Links, request
+from care_collective.bench.report import Report, at_least, at_most, joined
+from care_collective.errors import CareError
+from cli.process import Shell
+
+
+@pytest.fixture(scope="module")
+def shell(state_folder: Path) -> Shell:
+    """A state folder that no benchmark may touch."""
+    return Shell(state_folder / "bench")
+
+
+@contextmanager
+def _site(*answers: bytes) -> Iterator[int]:
+    """A server on this machine that gives these answers, one for each connection's request, whatever is asked."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with listening, listening.accept()[0] as one:
+            for answer in answers:
+                one.recv(65536)
+                one.sendall(answer[:20])
+                one.sendall(answer[20:])
+            one.recv(65536)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield listening.getsockname()[1]
+    finally:
+        thread.join()
+
+
+def _asked() -> Iterator[bytes]:
+    while True:
+        yield request("GET", "/", "token")
+
+
+def test_a_goal_is_met_at_its_bound_and_missed_past_it() -> None:
+    assert at_least("a", 0.5, 0.5).met
+    assert not at_least("a", 0.499, 0.5).met
+    assert at_most("a", 2.0, 2.0).met
+    assert not at_most("a", 2.01, 2.0).met
+    met, missed = Report([at_most("a", 1, 2)]), Report([at_most("b", 3, 2)])
+    assert (met.met, missed.met, joined([met, missed]).met) == (True, False, False)
+
+
+def test_an_answer_in_two_pieces_is_one() -> None:
+    good = b"HTTP/1.1 201 Created\r\ncontent-length: 2\r\n\r\n{}"
+    with _site(good, good) as port, Links("127.0.0.1", port, 1) as links:
+        run = links.open_loop(_asked(), rate=50, seconds=0.04, told=lambda _: None)
+    assert len(run.latencies) == 2
+
+
+def test_a_refusal_ends_a_run() -> None:
+    bad = b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 2\r\n\r\n{}"
+    with (
+        _site(bad) as port,
+        Links("127.0.0.1", port, 1) as links,
+        pytest.raises(CareError, match="answered 429"),
+    ):
+        links.closed_loop([_asked()], 1)
+
+
+def test_a_verb_is_measured_over_http_and_by_pgbench(shell: Shell) -> None:
+    done = shell.run("bench", "send", "--rounds", "1", "--seconds", "1", "--connections", "4", "--json", "-")
+    (row,) = done.json["rows"]
+    assert done.code == (0 if row["met"] else 1)
+    assert row["figure"] > 0
+    assert row["detail"]["http_per_second"] > 0
+    assert row["detail"]["pgbench_per_second"] > 0
+    assert not shell.state.exists() or not list(shell.state.iterdir())
+
+
+async def test_cut_calls_leave_orphans_in_v1_alone() -> None:
+    report = await compare.measure(Effort(rounds=1, seconds=1, connections=2), cuts=15, tell=lambda _: None)
+    table = {line["what"]: (line["V1"], line["V2"]) for line in report.tables["V2 against V1"]}
+    assert table["round trips"] == (3, 1)
+    assert table["atomic"] == ("no, 3 transactions", "yes, one transaction")
+    assert table["success rate"] == ("100.00 %", "100.00 %")
+    in_v1, in_v2 = table["orphans left"]
+    assert in_v1 > 0
+    assert in_v2 == 0
+    assert table["orphans after the retries"] == (0, 0)
+    assert table["helpers well after one retry"] == table["openings cut"]
+
+
+def test_the_flag_is_measured_and_shown_as_a_table(shell: Shell, tmp_path: Path) -> None:
+    done = shell.run("bench", "flag", "--json", str(tmp_path / "flag.json"))
+    assert done.out.startswith("what")
+    assert "flag: the policy function" in done.out
+    assert (tmp_path / "flag.json").read_text().startswith("{")
+
+
+def test_wrong_usage_is_told_apart_from_a_missed_goal(shell: Shell) -> None:
+    assert shell.run("bench", "send", "--rounds", "0").code == 2
