@@ -9,7 +9,7 @@ from care_collective.db.call import Caller
 from care_collective.errors import Code
 from care_collective.rollout.policy import bucket
 from engines.stage import V1, Engine, Flag, hasty, held, holding, other
-from harness import FIRST_WORDS, Person, Town
+from harness import FIRST_WORDS, Care, Person, Town
 
 
 async def opens_in(town: Town, stage: str, helper: Person) -> str | None:
@@ -108,6 +108,76 @@ async def test_a_conversation_keeps_its_engine_whatever_the_flag_says(town: Town
     for conversation, version in opened.items():
         assert await town.count(table[str(version)], f"conversation_id = '{conversation}' and seq > 0") == 5
     assert await town.care.violations(town.community_id) == []
+
+
+async def stop(care: Care, stopped: str | None) -> None:
+    """Kills or trips the flag in the database, or lets it go on; no node has to know."""
+    await care.owner.execute(
+        "update care.rollout_flags set stopped = $1, generation = generation + 1 where name = 'messaging_v2'", stopped
+    )
+
+
+@pytest.mark.parametrize("stopped", ["killed", "tripped"])
+async def test_a_node_that_lags_behind_the_stop_opens_in_v1_in_the_same_call(scratch: Care, stopped: str) -> None:
+    town = await scratch.town()
+    helper, owner = await town.member("Hal"), await town.member("Olga")
+    before, request = await town.request(owner), await town.request(owner)
+    lagging = held(scratch, "on")
+    opened = (await lagging.start_help_conversation(helper.caller("tap"), before, FIRST_WORDS)).raised()
+    await stop(scratch, stopped)
+
+    with capture_logs() as lines:
+        result = await lagging.start_help_conversation(helper.caller("next tap"), request, FIRST_WORDS)
+    assert (result.success, result.version) == (True, "v1")
+    assert [(line["event"], line["version"]) for line in lines] == [("messaging.conversation.created", "v1")]
+    # Who asks the function itself is told; what was opened or answered before is still answered.
+    another = await town.request(owner)
+    told = await helper.offer_v2(another)
+    assert (told["error"], told["reason"]) == ("unavailable", "engine_off")
+    assert (await helper.offer_v2(before))["conversation_id"] == str(opened.conversation_id)
+    replayed = await lagging.start_help_conversation(helper.caller("tap"), before, FIRST_WORDS)
+    assert (replayed.replayed, replayed.conversation_id, replayed.version) == (True, opened.conversation_id, "v2")
+    with capture_logs() as lines:
+        await lagging.call(
+            "create_conversation_atomic",
+            helper.caller(),
+            {"p_help_request_id": another, "p_helper_id": helper.user_id, "p_initial_message": FIRST_WORDS},
+        )
+    assert [(line["event"], line["log_level"]) for line in lines] == [("messaging.refused", "info")]
+    assert await town.count("public.conversations_v2") == 1
+    await stop(scratch, None)
+    assert (await lagging.start_help_conversation(helper.caller(), another, FIRST_WORDS)).version == "v2"
+    assert await scratch.violations() == []
+
+
+async def test_after_a_stop_every_thread_goes_on_where_it_is_and_going_forward_moves_none(scratch: Care) -> None:
+    town = await scratch.town()
+    owner, helpers = await town.member("Olga"), [await town.member(f"Hal{number}") for number in range(3)]
+    facade = held(scratch, "on")
+    opened = {}
+    for helper in helpers:
+        result = await facade.start_help_conversation(helper.caller(), await town.request(owner), FIRST_WORDS)
+        opened[result.raised().conversation_id] = helper
+    for seq, stopped in enumerate(("killed", None, "tripped", None), start=1):
+        await stop(scratch, stopped)
+        listed = (await facade.list_conversations(owner.caller(), cursor=None, limit=50, filter_="all")).data()
+        versions = {UUID(c["id"]): c["version"] for c in listed["conversations"]}
+        for conversation, helper in opened.items():
+            assert conversation is not None
+            assert versions[conversation] == "v2"
+            assert (await facade.send_message(owner.caller(), conversation, f"Word {seq}")).seq == seq
+            read = await facade.get_conversation(helper.caller(), conversation)
+            assert [m["seq"] for m in read.messages or []] == list(range(1, seq + 1))
+            assert (await facade.mark_read(helper.caller(), conversation, seq)).data()["unread"] == 0
+        fresh = await facade.start_help_conversation(helpers[0].caller(), await town.request(owner), FIRST_WORDS)
+        assert fresh.version == ("v2" if stopped is None else "v1")
+    conversation = next(iter(opened))
+    assert conversation is not None
+    await stop(scratch, "killed")
+    assert (await facade.accept_offer(owner.caller(), conversation)).data()["help_request_status"] == "in_progress"
+    assert await town.count("public.conversations") == 2
+    assert await town.count("public.conversations_v2") == 3 + 2
+    assert await scratch.violations() == []
 
 
 # --- The line of an attempt

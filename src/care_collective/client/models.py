@@ -210,11 +210,16 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Flag(msgspec.Struct, frozen=True, kw_only=True):
-    """The flag as a node sees it; `alarm`: the stored stage cannot be read."""
+    """The flag as a node sees it; `alarm`: the stored stage cannot be read, or nothing has been read for 10 seconds.
+
+    `stale` is the latter: the state is the last one known. `generation` rises with every change of a flag.
+    """
 
     messaging_v2: str
     source: str
     alarm: bool
+    stale: bool
+    generation: int
 
 
 class Migrations(msgspec.Struct, frozen=True, kw_only=True):

@@ -69,13 +69,15 @@ class Messaging:
 
     async def uses_v2(self, caller: Caller) -> bool:
         """Whether a conversation of this caller would open in V2; for nobody, whether it is on for all."""
-        stage = self._decide().stage
+        decision = self._decide()
+        stage, salt = decision.stage, decision.salt
         if caller.user_id is None:
             return policy.is_for_all(stage)
-        in_cohort = False
-        if policy.needs_cohort(stage, caller.user_id):
+        in_cohort = caller.user_id in decision.cohort
+        # Where nobody is named the cohort are people with a role, which the database knows.
+        if not decision.cohort and policy.needs_cohort(stage, caller.user_id, salt=salt):
             in_cohort = bool(await self._database.value("care.is_in_cohort", caller))
-        return policy.uses_v2(stage, caller.user_id, in_cohort=in_cohort)
+        return policy.uses_v2(stage, caller.user_id, in_cohort=in_cohort, salt=salt)
 
     async def start_help_conversation(self, caller: Caller, help_request_id: UUID, initial_message: str) -> Result:
         """Offers help on a request with a first message of 10 to 1000 characters.
@@ -89,12 +91,17 @@ class Messaging:
             if problem is not None:
                 raise CareError.invalid(initial_message=problem)
             version = "v2" if await self.uses_v2(caller) else "v1"
-            answer = await _ENGINES[version](self._database, caller, help_request_id, initial_message)
-            result = _opened(answer, version)
+            result = await self._open(version, caller, help_request_id, initial_message)
+            if result.reason == ENGINE_OFF:  # stopped since this node has looked: no reason for the offer to fail
+                version = "v1"
+                result = await self._open(version, caller, help_request_id, initial_message)
         except CareError as error:
             result = Result.refused(error)
         self._count(caller, "start-conversation", version, help_request_id, result, began)
         return result
+
+    async def _open(self, version: Version, caller: Caller, help_request_id: UUID, initial_message: str) -> Result:
+        return _opened(await _ENGINES[version](self._database, caller, help_request_id, initial_message), version)
 
     async def call(self, function: str, caller: Caller, arguments: Mapping[str, object]) -> Answer:
         """Calls a function that is offered to clients, by its name and with its own arguments, as their gateway does.

@@ -108,18 +108,29 @@ class Declared(msgspec.Struct, frozen=True):
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """What the database says: the stage as it stands there, None for no row; stopped is killed or tripped."""
+    """What the database says: the stage as it stands there, None for no row; stopped is killed or tripped.
+
+    `cohort`: the members who are named; empty where nobody is. `generation` rises with every change of any flag.
+    """
 
     stage_text: str | None = None
     stopped: bool = False
+    salt: str = ""
+    cohort: frozenset[UUID] = frozenset()
+    generation: int = 0
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """The stage in force on this node and its source. `alarm`: the stored stage cannot be read, whoever decides."""
+    """The stage in force on this node and its source. `alarm`: the stored stage cannot be read, whoever decides.
+
+    `salt` and `cohort` are the row's own, whatever declares the stage; an empty cohort names nobody.
+    """
 
     stage: Stage
     source: Source
     alarm: bool = False
+    salt: str = ""
+    cohort: frozenset[UUID] = frozenset()
 
 
 def in_force(environment: Declared, stored: Stored = Stored()) -> Decision:  # noqa: B008  frozen
@@ -130,10 +141,15 @@ def in_force(environment: Declared, stored: Stored = Stored()) -> Decision:  # n
             readable = Stage.parse(stored.stage_text)
         except ValueError:
             alarm = True
+    stage, source = _winner(environment, stored, readable)
+    return Decision(stage, source, alarm, stored.salt, stored.cohort)
+
+
+def _winner(environment: Declared, stored: Stored, readable: Stage) -> tuple[Stage, Source]:
     if environment.enabled is False:
-        return Decision(OFF, Source.ENVIRONMENT_ENABLED, alarm)
+        return OFF, Source.ENVIRONMENT_ENABLED
     if stored.stopped:
-        return Decision(OFF, Source.DATABASE_KILLED, alarm)
+        return OFF, Source.DATABASE_KILLED
     if environment.stage is not None or environment.enabled:
-        return Decision(environment.stage or ON, Source.ENVIRONMENT_STAGE, alarm)
-    return Decision(readable, Source.DEFAULT if stored.stage_text is None else Source.DATABASE_STAGE, alarm)
+        return environment.stage or ON, Source.ENVIRONMENT_STAGE
+    return readable, Source.DEFAULT if stored.stage_text is None else Source.DATABASE_STAGE

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,6 +10,7 @@ from litestar import Litestar
 from litestar.datastructures import CacheControlHeader, State
 from litestar.static_files import create_static_files_router
 
+from care_collective.errors import CareError
 from care_collective.operations.upkeep import keep_pruned
 from care_collective.web import description, errors, rest
 from care_collective.web.body import MAX_BYTES, StrictRequest
@@ -23,8 +24,13 @@ def make_app(services: Services) -> Edge:
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        with suppress(CareError):  # the first answer is by the flag as it stands, not by what holds before it was read
+            await services.flags.refresh()
         # What runs beside the requests, and ends when they have.
-        beside = [asyncio.create_task(keep_pruned(services.database)), asyncio.create_task(services.listener.run())]
+        beside = [
+            asyncio.create_task(work)
+            for work in (keep_pruned(services.database), services.listener.run(), services.flags.follow())
+        ]
         try:
             yield
         finally:

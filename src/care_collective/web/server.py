@@ -6,12 +6,14 @@ from collections.abc import Callable
 from socket import AF_INET, AF_INET6, create_server, socket
 from typing import Any, Final, cast
 
+import openfeature.api
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from care_collective.db.call import Database
 from care_collective.db.listen import Listener
 from care_collective.errors import SettingsError
+from care_collective.rollout.provider import RolloutProvider
 from care_collective.settings import Settings
 from care_collective.web.app import make_app
 from care_collective.web.edge import Edge
@@ -109,7 +111,9 @@ async def serve(settings: Settings, database: Database, listener: Listener, *, r
     _allow_connections()
     listening = _listen(settings)
     settings = settings.listening_on(listening.getsockname()[1])
-    config = make_config(settings, make_app(make_services(settings, database, listener)))
+    services = make_services(settings, database, listener)
+    openfeature.api.set_provider(RolloutProvider(services.flags))
+    config = make_config(settings, make_app(services))
     server = _Server(config, lambda: ready(settings.base_url))
     await server.serve([listening])
 

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 
 import httpx
 
@@ -17,6 +16,8 @@ from care_collective.db.listen import Listener
 from care_collective.messaging.service import Messaging
 from care_collective.requests.service import Requests
 from care_collective.rollout import policy
+from care_collective.rollout.node import this_node
+from care_collective.rollout.store import FlagStore
 from care_collective.settings import Settings
 from care_collective.web.communities import Communities
 
@@ -30,7 +31,7 @@ def utc_now() -> datetime:
 class Services:
     """Everything a handler may call. `close` ends what was opened here; the database is its maker's to close.
 
-    `listener` runs while the application does.
+    `listener` runs and `flags` follow while the application does.
     """
 
     settings: Settings
@@ -42,7 +43,7 @@ class Services:
     communities: Communities
     requests: Requests
     messaging: Messaging
-    decide: Callable[[], policy.Decision]
+    flags: FlagStore
     verifier: Verifier | None
     outbound: httpx.AsyncClient
     now: Callable[[], datetime]
@@ -60,7 +61,7 @@ def make_services(
 ) -> Services:
     """The services of a process. Errors: SettingsError where a setting is missing that serving needs."""
     declared = policy.Declared.of(settings.messaging_v2_enabled, settings.messaging_v2_rollout)
-    decide = partial(policy.in_force, declared)
+    flags = FlagStore(database, listener, this_node(settings.port), declared)
     hasher = Passwords()
     outbound = httpx.AsyncClient()
     return Services(
@@ -72,8 +73,8 @@ def make_services(
         passwords=hasher,
         communities=Communities(database),
         requests=Requests(database),
-        messaging=Messaging(database, decide),
-        decide=decide,
+        messaging=Messaging(database, flags.decide),
+        flags=flags,
         verifier=_verifier(settings, outbound),
         outbound=outbound,
         now=now,

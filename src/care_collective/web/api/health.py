@@ -28,8 +28,14 @@ async def features(request: AnyRequest) -> Response[bytes]:
 
 async def _report(request: AnyRequest) -> dict[str, Any]:
     services = security.services(request)
-    decision = services.decide()
-    flag = {"messaging_v2": str(decision.stage), "source": str(decision.source), "alarm": decision.alarm}
+    decision, flags = services.flags.decide(), services.flags
+    flag = {
+        "messaging_v2": str(decision.stage),
+        "source": str(decision.source),
+        "alarm": decision.alarm or flags.stale,
+        "stale": flags.stale,
+        "generation": flags.generation,
+    }
     return await health.report(services.database, flag=flag)
 
 
