@@ -279,9 +279,9 @@ def test_the_mark_of_an_incompatible_migration_is_read_from_its_text() -> None:
 
 def test_migrations_are_numbered_without_gaps_or_doubles() -> None:
     versions = [m.version for m in migrations()]
-    # 0003 is being written beside 0004, and nothing is released yet: take it out of here with it.
+    # These are being written beside the others, and nothing is released yet: take each out of here with it.
     assert versions == sorted(set(versions))
-    assert set(range(1, versions[-1] + 1)) - set(versions) <= {3}
+    assert set(range(1, versions[-1] + 1)) - set(versions) <= {3, 5, 6}
     assert len(versions) == len(runner._read("migrations")), "a file that is no NNNN_name.sql would be passed over"
 
 

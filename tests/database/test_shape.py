@@ -16,8 +16,8 @@ WITHOUT_COMMUNITY = {
     "care.schema_migrations", "care.schema_functions", "care.backups", "care.rollout_flags", "care.rollout_cohort",
     "care.rollout_changes", "care.rollout_nodes", "care.audit_log",
 }  # fmt: skip
-# Functions that look across communities by their purpose: sign-in, the door's look-ups, operators' commands, pruning.
-ACROSS = {"prune", "health"}
+# What looks across communities by its purpose: pruning and health; and a view over a view, which hands the column on.
+ACROSS = {"prune", "health", "shown_messages"}
 PRODUCT_KEYS = (
     "select c.conrelid::regclass::text as relation, c.conname, c.contype::text, c.confdeltype::text, "
     "case when n.nspname = 'public' then 'public.' || t.relname else n.nspname || '.' || t.relname end as name, "
@@ -135,7 +135,7 @@ async def bodies(care: Care) -> dict[str, str]:
 PRODUCT_TABLES = (
     "profiles", "user_restrictions", "user_blocks", "help_requests", "conversations", "conversation_participants",
     "messages", "conversations_v2", "messages_v2", "conversation_members", "outbox", "idempotency_keys",
-    "rate_counters", "threads", "thread_messages",
+    "rate_counters", "threads", "thread_messages", "shown_messages",
 )  # fmt: skip
 READ = re.compile(rf"\b(?:from|join|update|using)\s+(?:public|care)\.({'|'.join(PRODUCT_TABLES)})\b(?:\s+as)?\s+(\w+)")
 VOLATILE = re.compile(

@@ -11,7 +11,8 @@ language plpgsql
 as $$
 declare
   v_caller uuid;
-  v_offer care.offer;
+  v_offer care.opening;
+  v_me care.writing;
   v_id uuid;
 begin
   v_caller := care.caller();
@@ -19,8 +20,9 @@ begin
     return care.refusal('permission_denied', 'identity');
   end if;
   v_offer := care.admit_offer(v_caller, p_help_request_id, p_initial_message);
-  if v_offer.answer is not null then
-    return v_offer.answer;
+  v_me := v_offer.me;
+  if v_me.answer is not null then
+    return v_me.answer;
   end if;
   -- After the gate, so that a replay and an existing conversation are still answered; nothing opens from here on.
   if care.is_stopped('messaging_v2') then
@@ -28,11 +30,11 @@ begin
   end if;
   if v_offer.orphan_id is not null then
     -- A conversation keeps its engine: what V1 left half opened is completed there, in this one transaction.
-    return care.complete_orphan(v_offer, p_help_request_id);
+    return care.complete_orphan(v_me, p_help_request_id, v_offer.orphan_id, v_offer.requester_id, v_offer.message);
   end if;
 
   insert into public.conversations_v2 (community_id, help_request_id, requester_id, helper_id, initial_message)
-  values (v_offer.community_id, p_help_request_id, v_offer.requester_id, v_offer.user_id, v_offer.message)
+  values (v_me.community_id, p_help_request_id, v_offer.requester_id, v_me.user_id, v_offer.message)
   on conflict on constraint conversations_v2_pair_key do nothing
   returning id into v_id;
   if v_id is null then
@@ -41,20 +43,17 @@ begin
       select care.conversation_exists(c.id, care.shown_status(c.status,
                care.is_blocked(c.community_id, c.requester_id, c.helper_id)))
         from public.conversations_v2 c
-       where c.community_id = v_offer.community_id
+       where c.community_id = v_me.community_id
          and c.help_request_id = p_help_request_id
-         and c.helper_id = v_offer.user_id);
+         and c.helper_id = v_me.user_id);
   end if;
 
-  perform care.enter_inboxes(v_offer.community_id, v_id, 'v2', v_offer.user_id, v_offer.requester_id);
-  perform care.announce(v_offer.community_id, v_offer.user_id, 'conversation.opened', p_help_request_id, v_id, 0);
-  perform care.count_use(v_offer.community_id, v_offer.user_id, 'conversations');
-  return care.remember(
-    v_offer.community_id, v_offer.user_id, v_offer.key, v_offer.fingerprint, care.offer_answer(v_id));
+  perform care.enter_inboxes(v_me.community_id, v_id, 'v2', v_me.user_id, v_offer.requester_id);
+  perform care.announce(v_me.community_id, v_me.user_id, 'conversation.opened', p_help_request_id, v_id, 0);
+  perform care.count_use(v_me.community_id, v_me.user_id, 'conversations');
+  return care.remember(v_me, care.offer_answer(v_id));
 exception when others then
-  if care.is_transient(sqlstate) then
-    raise;
-  end if;
+  if care.is_transient(sqlstate) then raise; end if;
   return care.fault('create_conversation_atomic', sqlstate, sqlerrm);
 end
 $$;

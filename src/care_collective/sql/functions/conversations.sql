@@ -1,5 +1,17 @@
 -- What both engines share: one view of conversations and one of messages, the gate of an offer, the lock of a thread.
 
+-- Heads that an earlier text had go in the transaction that writes the present ones, so that no call meets neither.
+drop function if exists
+  care.admit(uuid, text, uuid[]),
+  care.admit_offer(uuid, uuid, text),
+  care.append_message(care.admission, care.thread, text),
+  care.complete_orphan(care.offer, uuid),
+  care.message_json(care.thread_messages),
+  care.recall(uuid, uuid, text, jsonb),
+  care.remember(uuid, uuid, text, bytea, jsonb),
+  care.replay(jsonb);
+drop type if exists care.offer, care.recollection;
+
 -- Every conversation that exists for people, whichever engine keeps it. An orphan of V1 (last_seq -1) is none yet.
 -- Each arm reads one table: a join in one would keep an id from reaching its index.
 create or replace view care.threads with (security_invoker = true) as
@@ -28,6 +40,17 @@ create or replace view care.thread_messages with (security_invoker = true) as
     from public.messages m;
 comment on view care.thread_messages is 'Messages of both engines in one shape, the first of each thread as seq 0.';
 
+-- A column and no function: a call a message cost as much as its JSON. Put into JSON, the type's members are its keys.
+create or replace view care.shown_messages with (security_invoker = true) as
+  select m.community_id, m.conversation_id, m.seq, s.message
+    from care.thread_messages m
+   cross join lateral (
+     -- A hidden message keeps its place and loses its words.
+     select row(m.id, m.seq, m.sender_id, case when m.hidden_at is null then m.content end, m.created_at, m.updated_at
+            )::care.message as message
+   ) s;
+comment on view care.shown_messages is 'Messages of both engines as their two people see them: the one serializer of a message.';
+
 create or replace function care.shown_status(p_status text, p_blocked boolean)
 returns text
 immutable
@@ -42,37 +65,25 @@ $$;
 comment on function care.shown_status(text, boolean) is 'A conversation''s status as its people see it: under a block it looks closed.';
 
 create or replace function care.admit_offer(p_caller uuid, p_help_request_id uuid, p_initial_message text)
-returns care.offer
+returns care.opening
 volatile
 set search_path = pg_catalog, pg_temp
 language plpgsql
 as $$
 declare
-  v_me care.admission := care.admit(p_caller, 'offer');
-  v_offer care.offer;
-  v_key care.recollection;
+  v_message text := care.trim_text(p_initial_message);
+  v_me care.writing;
   v_request record;
   v_blocked boolean;
   v_thread record;
+  v_orphan_id uuid;
 begin
-  v_offer := row(v_me.refusal, v_me.community_id, v_me.user_id, null, care.trim_text(p_initial_message), null, null, null);
-  if v_offer.answer is not null then
-    return v_offer;
-  end if;
-
   -- One fingerprint for both engines: a retry may come after the flag has moved.
-  v_key := care.recall(v_me.community_id, v_me.user_id, 'offer', jsonb_build_array(p_help_request_id, v_offer.message));
-  v_offer.key := v_key.key;
-  v_offer.fingerprint := v_key.fingerprint;
-  -- A key without success or refusal is that of a V1 opening on its way: its retry goes on where that stopped.
-  if v_key.answer ? 'success' then
-    v_offer.answer := care.replay_offer(v_me.community_id, v_key.answer);
-    return v_offer;
-  end if;
-
-  v_offer.answer := care.check_text('initial_message', v_offer.message, 10, 1000);
-  if v_offer.answer is not null then
-    return v_offer;
+  v_me := care.begin_write(p_caller, 'offer', 'offer', jsonb_build_array(p_help_request_id, v_message),
+    care.check_text('initial_message', v_message, 10, 1000));
+  if v_me.answer is not null then
+    v_me.answer := care.replay_offer(v_me.community_id, v_me.answer);
+    return row(v_me, null, null, null)::care.opening;
   end if;
 
   -- This lock orders offers on the request against each other, across engines, and against its end (rule 9).
@@ -83,8 +94,8 @@ begin
      and r.id = p_help_request_id
      for no key update;
   if not found then
-    v_offer.answer := care.refusal('not_found');
-    return v_offer;
+    v_me.answer := care.refusal('not_found');
+    return row(v_me, null, null, null)::care.opening;
   end if;
 
   v_blocked := care.is_blocked(v_me.community_id, v_me.user_id, v_request.user_id);
@@ -94,28 +105,25 @@ begin
    where t.community_id = v_me.community_id
      and t.help_request_id = p_help_request_id
      and t.helper_id = v_me.user_id;
-  v_offer.requester_id := v_request.user_id;
-  v_offer.answer := case
+  v_me.answer := case
     when v_blocked and v_thread.id is null then care.refusal('not_found')
     when v_request.user_id = v_me.user_id then
       care.refusal('validation_error', 'own_request', jsonb_build_object('fields', '{}'::jsonb))
     when v_thread.id is not null then care.conversation_exists(v_thread.id, care.shown_status(v_thread.status, v_blocked))
     when not care.takes_offers(v_request.status) then care.refusal('help_request_unavailable')
   end;
-  if v_offer.answer is null then
-    v_offer.orphan_id := care.orphan_of(v_me.community_id, p_help_request_id, v_me.user_id);
-  end if;
-  if v_offer.answer is null then
-    v_offer.answer := case
-      when v_offer.orphan_id is null then care.over_limit(v_me.community_id, v_me.user_id, 'conversations')
-      else care.admit_orphan(v_me.community_id, v_me.user_id, v_offer.orphan_id)
+  if v_me.answer is null then
+    v_orphan_id := care.orphan_of(v_me.community_id, p_help_request_id, v_me.user_id);
+    v_me.answer := case
+      when v_orphan_id is null then care.over_limit(v_me.community_id, v_me.user_id, 'conversations')
+      else care.admit_orphan(v_me.community_id, v_me.user_id, v_orphan_id)
     end;
   end if;
-  return v_offer;
+  return row(v_me, v_request.user_id, v_message, v_orphan_id)::care.opening;
 end
 $$;
 comment on function care.admit_offer(uuid, uuid, text) is
-  'The gate of opening a conversation, in the order of contract.md section 3: answer is set when there is nothing to open.';
+  'The gate of opening a conversation, in the order of contract.md section 3: me.answer is set when there is nothing to open.';
 
 create or replace function care.replay_offer(p_community_id uuid, p_answer jsonb)
 returns jsonb
@@ -127,20 +135,22 @@ declare
   v_id uuid := (p_answer ->> 'conversation_id')::uuid;
   v_version text;
 begin
-  select t.version
-    into v_version
-    from care.threads t
-   where t.community_id = p_community_id
-     and t.id = v_id;
-  -- The answer's shape is fixed, so that the engine is told beside it. A refusal names no conversation of its own.
-  if v_version is not null then
+  -- A refusal names no conversation of its own.
+  if v_id is not null then
+    select t.version
+      into v_version
+      from care.threads t
+     where t.community_id = p_community_id
+       and t.id = v_id;
+    -- The answer's shape is fixed, so that the engine is told beside it.
     perform set_config('response.headers',
       format('[{"Idempotency-Replayed": "true"}, {"Conversation-Version": "%s"}]', v_version), true);
   end if;
   return p_answer;
 end
 $$;
-comment on function care.replay_offer(uuid, jsonb) is 'Gives the recalled answer of an opening, with its engine in the response headers.';
+comment on function care.replay_offer(uuid, jsonb) is
+  'An answer that begin_write gave to an opening; a recalled one with its engine in the response headers.';
 
 create or replace function care.takes_offers(p_status text)
 returns boolean

@@ -122,8 +122,10 @@ $$;
 comment on function care.allow(uuid, uuid, text) is
   'Whether a member may read, browse, write or offer (product.md, restrictions): an admission with a refusal, or without.';
 
-create or replace function care.admit(p_caller uuid, p_right text, p_others uuid[] default '{}')
-returns care.admission
+create or replace function care.begin_write(
+  p_caller uuid, p_right text, p_verb text default null, p_content jsonb default null, p_invalid jsonb default null,
+  p_others uuid[] default '{}')
+returns care.writing
 volatile
 set search_path = pg_catalog, pg_temp
 language plpgsql
@@ -131,6 +133,8 @@ as $$
 declare
   v_community_id uuid := care.community();
   v_people uuid[] := p_caller || p_others;
+  v_admission care.admission;
+  v_me care.writing;
 begin
   -- Every profile row the call needs, in one step by id, before any other lock (rule 11). What is checked after
   -- this line holds until commit: who suspends or deletes a member takes the same lock.
@@ -140,10 +144,20 @@ begin
       and p.user_id = any (v_people)
     order by p.user_id
       for no key update;
-  return care.allow(v_community_id, p_caller, p_right);
+  v_admission := care.allow(v_community_id, p_caller, p_right);
+  v_me := row(v_admission.refusal, v_admission.community_id, v_admission.user_id, v_admission.restriction, null, null);
+  if v_me.answer is null and p_verb is not null then
+    v_me := care.recall(v_me, p_verb, p_content);
+  end if;
+  -- The input was judged before anything else and is answered for last (contract.md section 3: identity, key, text).
+  if v_me.answer is null then
+    v_me.answer := p_invalid;
+  end if;
+  return v_me;
 end
 $$;
-comment on function care.admit(uuid, text, uuid[]) is 'The gate of every write: locks the profiles it needs, the caller''s among them, and judges the caller.';
+comment on function care.begin_write(uuid, text, text, jsonb, jsonb, uuid[]) is
+  'The gate of every write: locks the profiles it needs, the caller''s among them, judges the caller, looks the key up where there is a verb, then the input''s fault. answer is set when the call is over.';
 
 create or replace function care.identify(p_caller uuid, p_right text)
 returns care.admission

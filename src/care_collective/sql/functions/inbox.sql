@@ -23,7 +23,7 @@ begin
                'may_reopen', coalesce(t.status_by = p_user_id, false) and t.status in ('declined', 'closed')
                  and not b.blocked,
                'decline_reason', t.decline_reason,
-               'last_message', care.message_json(l),
+               'last_message', l.message,
                'last_seq', t.last_seq,
                'last_read_seq', m.last_read_seq,
                'other_last_read_seq', o.last_read_seq,
@@ -49,7 +49,7 @@ begin
         on o.community_id = p_community_id
        and o.conversation_id = i.id
        and o.user_id = p.user_id
-      join care.thread_messages l
+      join care.shown_messages l
         on l.community_id = p_community_id
        and l.conversation_id = i.id
        and l.seq = t.last_seq
@@ -185,9 +185,7 @@ begin
   end if;
   return care.conversation_page(v_me.community_id, v_me.user_id, p_cursor, p_limit, p_filter, null);
 exception when others then
-  if care.is_transient(sqlstate) then
-    raise;
-  end if;
+  if care.is_transient(sqlstate) then raise; end if;
   return care.fault('list_conversations', sqlstate, sqlerrm);
 end
 $$;
@@ -221,9 +219,7 @@ begin
   end if;
   return care.conversation_page(v_me.community_id, v_me.user_id, p_cursor, p_limit, 'all', p_help_request_id);
 exception when others then
-  if care.is_transient(sqlstate) then
-    raise;
-  end if;
+  if care.is_transient(sqlstate) then raise; end if;
   return care.fault('list_offers', sqlstate, sqlerrm);
 end
 $$;

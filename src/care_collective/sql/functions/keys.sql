@@ -1,42 +1,45 @@
 -- Idempotency keys and limits. Both rest on the lock of the caller's own profile, which every write holds: equal keys
 -- and a member's counters are never judged by two transactions at once.
 
-create or replace function care.recall(p_community_id uuid, p_user_id uuid, p_verb text, p_content jsonb)
-returns care.recollection
+create or replace function care.recall(p_me care.writing, p_verb text, p_content jsonb)
+returns care.writing
 volatile
 set search_path = pg_catalog, pg_temp
 language plpgsql
 as $$
 declare
-  v_key text := care.request_header('idempotency-key');
-  v_fingerprint bytea;
+  v_me care.writing := p_me;
   v_stored care.idempotency_keys;
 begin
-  if v_key is null then
-    return null;
+  v_me.key := care.request_header('idempotency-key');
+  if v_me.key is null then
+    return v_me;
   end if;
-  if char_length(v_key) not between 1 and 255 or btrim(v_key, ' ') <> v_key
-     or translate(v_key, care.printable(), '') <> '' then
-    return row(care.invalid('idempotency-key', 'Use 1 to 255 printable ASCII characters.'), null::text, null::bytea);
+  if char_length(v_me.key) not between 1 and 255 or btrim(v_me.key, ' ') <> v_me.key
+     or translate(v_me.key, care.printable(), '') <> '' then
+    v_me.answer := care.invalid('idempotency-key', 'Use 1 to 255 printable ASCII characters.');
+    return v_me;
   end if;
 
-  v_fingerprint := sha256(convert_to(p_verb || p_content::text, 'UTF8'));
+  v_me.fingerprint := sha256(convert_to(p_verb || p_content::text, 'UTF8'));
   select k.*
     into v_stored
     from care.idempotency_keys k
-   where k.community_id = p_community_id
-     and k.user_id = p_user_id
-     and k.key = v_key;
-  if not found then
-    return row(null::jsonb, v_key, v_fingerprint);
+   where k.community_id = v_me.community_id
+     and k.user_id = v_me.user_id
+     and k.key = v_me.key;
+  if v_stored.fingerprint <> v_me.fingerprint then
+    v_me.answer := care.refusal('idempotency_mismatch');
+  -- A key without success is that of a V1 opening on its way: its retry goes on where that stopped.
+  elsif v_stored.answer ? 'success' then
+    v_me.answer := v_stored.answer;
+    -- PostgREST's way to set a response header; our own door reads the same setting.
+    perform set_config('response.headers', '[{"Idempotency-Replayed": "true"}]', true);
   end if;
-  if v_stored.fingerprint <> v_fingerprint then
-    return row(care.refusal('idempotency_mismatch'), v_key, v_fingerprint);
-  end if;
-  return row(v_stored.answer, v_key, v_fingerprint);
+  return v_me;
 end
 $$;
-comment on function care.recall(uuid, uuid, text, jsonb) is
+comment on function care.recall(care.writing, text, jsonb) is
   'Looks the request''s idempotency key up: answer is the first answer, a refusal, or null when the call is to be made.';
 
 create or replace function care.printable()
@@ -52,24 +55,7 @@ end
 $$;
 comment on function care.printable() is 'The printable ASCII characters, listed: a regular expression''s range depends on the locale.';
 
-create or replace function care.replay(p_answer jsonb)
-returns jsonb
-volatile
-set search_path = pg_catalog, pg_temp
-language plpgsql
-as $$
-begin
-  -- PostgREST's way to set a response header; our own door reads the same setting. Refusals are no replays.
-  if p_answer -> 'success' = 'true'::jsonb then
-    perform set_config('response.headers', '[{"Idempotency-Replayed": "true"}]', true);
-  end if;
-  return p_answer;
-end
-$$;
-comment on function care.replay(jsonb) is 'Gives a recalled answer, marked with the header Idempotency-Replayed.';
-
-create or replace function care.remember(
-  p_community_id uuid, p_user_id uuid, p_key text, p_fingerprint bytea, p_answer jsonb)
+create or replace function care.remember(p_me care.writing, p_answer jsonb)
 returns jsonb
 volatile
 set search_path = pg_catalog, pg_temp
@@ -78,18 +64,18 @@ as $$
 declare
   v_now timestamptz := clock_timestamp();
 begin
-  if p_key is not null then
+  if p_me.key is not null then
     -- A key that is there already is that of a V1 opening on its way, which has no answer yet.
     insert into care.idempotency_keys (community_id, user_id, key, fingerprint, answer, created_at)
-    values (p_community_id, p_user_id, p_key, p_fingerprint, p_answer, v_now)
+    values (p_me.community_id, p_me.user_id, p_me.key, p_me.fingerprint, p_answer, v_now)
     on conflict on constraint idempotency_keys_pkey do update
       set answer = excluded.answer;
   end if;
   return p_answer;
 end
 $$;
-comment on function care.remember(uuid, uuid, text, bytea, jsonb) is
-  'Stores a success answer under the call''s idempotency key, where it has one, and gives the answer back.';
+comment on function care.remember(care.writing, jsonb) is
+  'The end of every write: stores its success under the call''s idempotency key, where it has one, and gives it back.';
 
 create or replace function care.limit_of(p_community_id uuid, p_kind text, out allowed integer, out per_seconds integer)
 stable

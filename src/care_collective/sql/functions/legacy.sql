@@ -11,33 +11,32 @@ set lock_timeout = '2s'
 language plpgsql
 as $$
 declare
-  v_offer care.offer;
+  v_offer care.opening;
+  v_me care.writing;
   v_id uuid;
   v_now timestamptz;
 begin
   v_offer := care.admit_offer(care.caller(), p_help_request_id, p_initial_message);
-  if v_offer.answer is not null then
-    return v_offer.answer;
+  v_me := v_offer.me;
+  if v_me.answer is not null then
+    return v_me.answer;
   end if;
   v_id := v_offer.orphan_id;
   if v_id is null then
     -- Counted first, so that created_at stands within the window that counted it: admit_orphan asks for that.
-    perform care.count_use(v_offer.community_id, v_offer.user_id, 'conversations');
+    perform care.count_use(v_me.community_id, v_me.user_id, 'conversations');
     v_now := clock_timestamp();
     insert into public.conversations
       (community_id, help_request_id, created_by, requester_id, created_at, updated_at)
-    values (v_offer.community_id, p_help_request_id, v_offer.user_id, v_offer.requester_id, v_now, v_now)
+    values (v_me.community_id, p_help_request_id, v_me.user_id, v_offer.requester_id, v_now, v_now)
     returning id into v_id;
   end if;
   -- The key is taken and has no answer yet: step three gives it one together with the message.
-  perform care.remember(v_offer.community_id, v_offer.user_id, v_offer.key, v_offer.fingerprint,
-    jsonb_build_object('conversation_id', v_id));
+  perform care.remember(v_me, jsonb_build_object('conversation_id', v_id));
   -- V1's fault was to look the recipient up again, where a policy hid them: here it is passed on.
   return jsonb_build_object('success', true, 'conversation_id', v_id, 'recipient_id', v_offer.requester_id);
 exception when others then
-  if care.is_transient(sqlstate) then
-    raise;
-  end if;
+  if care.is_transient(sqlstate) then raise; end if;
   return care.fault('legacy_open_conversation', sqlstate, sqlerrm);
 end
 $$;
@@ -53,11 +52,11 @@ set lock_timeout = '2s'
 language plpgsql
 as $$
 declare
-  v_me care.admission;
+  v_me care.writing;
 begin
-  v_me := care.admit(care.caller(), 'offer');
-  if v_me.refusal is not null then
-    return v_me.refusal;
+  v_me := care.begin_write(care.caller(), 'offer');
+  if v_me.answer is not null then
+    return v_me.answer;
   end if;
   if not care.legacy_is_own(v_me.community_id, v_me.user_id, p_conversation_id, p_recipient_id) then
     return care.refusal('permission_denied', 'not_participant');
@@ -68,9 +67,7 @@ begin
   on conflict on constraint conversation_participants_pkey do nothing;
   return jsonb_build_object('success', true);
 exception when others then
-  if care.is_transient(sqlstate) then
-    raise;
-  end if;
+  if care.is_transient(sqlstate) then raise; end if;
   return care.fault('legacy_add_participants', sqlstate, sqlerrm);
 end
 $$;
@@ -125,18 +122,16 @@ set lock_timeout = '2s'
 language plpgsql
 as $$
 declare
-  v_me care.admission;
+  v_me care.writing;
   v_content text;
   v_refusal jsonb;
-  v_key care.recollection;
   v_request record;
   v_thread record;
 begin
-  v_me := care.admit(care.caller(), 'offer');
   v_content := care.trim_text(p_content);
-  v_refusal := coalesce(v_me.refusal, care.check_text('initial_message', v_content, 10, 1000));
-  if v_refusal is not null then
-    return v_refusal;
+  v_me := care.begin_write(care.caller(), 'offer', p_invalid => care.check_text('initial_message', v_content, 10, 1000));
+  if v_me.answer is not null then
+    return v_me.answer;
   end if;
 
   -- The request once more, locked before the conversation: nothing is opened on one that has ended since step one.
@@ -154,9 +149,9 @@ begin
      or not care.legacy_has_people(v_me.community_id, p_conversation_id, v_me.user_id, p_recipient_id) then
     return care.refusal('permission_denied', 'not_participant');
   end if;
-  v_key := care.recall(v_me.community_id, v_me.user_id, 'offer', jsonb_build_array(v_request.id, v_content));
-  if v_key.answer ? 'success' then
-    return care.replay_offer(v_me.community_id, v_key.answer);
+  v_me := care.recall(v_me, 'offer', jsonb_build_array(v_request.id, v_content));
+  if v_me.answer is not null then
+    return care.replay_offer(v_me.community_id, v_me.answer);
   end if;
 
   -- Between the steps another call of the helper's may have written the message. One of them opened the conversation,
@@ -181,12 +176,10 @@ begin
     return v_refusal;
   end if;
 
-  return care.remember(v_me.community_id, v_me.user_id, v_key.key, v_key.fingerprint, care.legacy_first_message(
+  return care.remember(v_me, care.legacy_first_message(
     v_me.community_id, v_request.id, p_conversation_id, v_me.user_id, p_recipient_id, v_content));
 exception when others then
-  if care.is_transient(sqlstate) then
-    raise;
-  end if;
+  if care.is_transient(sqlstate) then raise; end if;
   return care.fault('legacy_write_first_message', sqlstate, sqlerrm);
 end
 $$;
@@ -265,25 +258,23 @@ $$;
 comment on function care.legacy_first_message(uuid, uuid, uuid, uuid, uuid, text) is
   'Writes message 0 of a V1 conversation with all that belongs to it.';
 
-create or replace function care.complete_orphan(p_offer care.offer, p_help_request_id uuid)
+create or replace function care.complete_orphan(
+  p_me care.writing, p_help_request_id uuid, p_orphan_id uuid, p_requester_id uuid, p_message text)
 returns jsonb
 volatile
 set search_path = pg_catalog, pg_temp
 language plpgsql
 as $$
-declare
-  v_answer jsonb;
 begin
   insert into public.conversation_participants (community_id, conversation_id, user_id)
-  values (p_offer.community_id, p_offer.orphan_id, p_offer.user_id),
-         (p_offer.community_id, p_offer.orphan_id, p_offer.requester_id)
+  values (p_me.community_id, p_orphan_id, p_me.user_id),
+         (p_me.community_id, p_orphan_id, p_requester_id)
   on conflict on constraint conversation_participants_pkey do nothing;
-  v_answer := care.legacy_first_message(p_offer.community_id, p_help_request_id, p_offer.orphan_id, p_offer.user_id,
-    p_offer.requester_id, p_offer.message);
   -- The caller asked V2 and is told which engine holds the conversation.
   perform set_config('response.headers', '[{"Conversation-Version": "v1"}]', true);
-  return care.remember(p_offer.community_id, p_offer.user_id, p_offer.key, p_offer.fingerprint, v_answer);
+  return care.remember(p_me, care.legacy_first_message(
+    p_me.community_id, p_help_request_id, p_orphan_id, p_me.user_id, p_requester_id, p_message));
 end
 $$;
-comment on function care.complete_orphan(care.offer, uuid) is
+comment on function care.complete_orphan(care.writing, uuid, uuid, uuid, text) is
   'Completes, inside the call of V2, what V1 left without a message.';

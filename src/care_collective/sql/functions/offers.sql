@@ -52,8 +52,7 @@ language plpgsql
 as $$
 declare
   v_caller uuid;
-  v_me care.admission;
-  v_key care.recollection;
+  v_me care.writing;
   v_thread care.thread;
   v_request public.help_requests;
   v_replaced uuid;
@@ -61,13 +60,10 @@ begin
   v_caller := care.caller();
   -- Read without a lock only to know whose profiles to lock: the two people of a conversation never change.
   v_thread := care.find_thread(care.community(), v_caller, p_conversation_id);
-  v_me := care.admit(v_caller, 'write', array_remove(array[v_thread.helper_id], null));
-  if v_me.refusal is not null then
-    return v_me.refusal;
-  end if;
-  v_key := care.recall(v_me.community_id, v_me.user_id, 'accept', jsonb_build_array(p_conversation_id));
-  if v_key.answer is not null then
-    return care.replay(v_key.answer);
+  v_me := care.begin_write(v_caller, 'write', 'accept', jsonb_build_array(p_conversation_id),
+    p_others => array_remove(array[v_thread.helper_id], null));
+  if v_me.answer is not null then
+    return v_me.answer;
   end if;
   if v_thread.id is null then
     return care.refusal('permission_denied', 'not_participant');
@@ -98,13 +94,11 @@ begin
       perform care.announce(v_me.community_id, v_me.user_id, 'offer.replaced', v_request.id, v_replaced);
     end if;
   end if;
-  return care.remember(v_me.community_id, v_me.user_id, v_key.key, v_key.fingerprint, jsonb_build_object(
+  return care.remember(v_me, jsonb_build_object(
     'success', true, 'help_request_id', v_request.id, 'help_request_status', 'in_progress',
     'helper_id', v_thread.helper_id));
 exception when others then
-  if care.is_transient(sqlstate) then
-    raise;
-  end if;
+  if care.is_transient(sqlstate) then raise; end if;
   return care.fault('accept_offer', sqlstate, sqlerrm);
 end
 $$;
@@ -120,25 +114,16 @@ set lock_timeout = '2s'
 language plpgsql
 as $$
 declare
-  v_me care.admission;
-  v_key care.recollection;
+  v_me care.writing;
   v_reason text;
-  v_refusal jsonb;
   v_thread care.thread;
   v_request public.help_requests;
 begin
-  v_me := care.admit(care.caller(), 'write');
-  if v_me.refusal is not null then
-    return v_me.refusal;
-  end if;
   v_reason := care.text_or_null(p_reason);
-  v_key := care.recall(v_me.community_id, v_me.user_id, 'decline', jsonb_build_array(p_conversation_id, v_reason));
-  if v_key.answer is not null then
-    return care.replay(v_key.answer);
-  end if;
-  v_refusal := care.check_text('reason', v_reason, 0, 500);
-  if v_refusal is not null then
-    return v_refusal;
+  v_me := care.begin_write(care.caller(), 'write', 'decline', jsonb_build_array(p_conversation_id, v_reason),
+    care.check_text('reason', v_reason, 0, 500));
+  if v_me.answer is not null then
+    return v_me.answer;
   end if;
   v_thread := care.find_thread(v_me.community_id, v_me.user_id, p_conversation_id);
   if v_thread.id is null then
@@ -159,12 +144,10 @@ begin
     perform care.assign_helper(v_me.community_id, v_request.id, null);
   end if;
   perform care.announce(v_me.community_id, v_me.user_id, 'offer.declined', v_request.id, v_thread.id);
-  return care.remember(v_me.community_id, v_me.user_id, v_key.key, v_key.fingerprint,
+  return care.remember(v_me,
     jsonb_build_object('success', true, 'status', 'declined'));
 exception when others then
-  if care.is_transient(sqlstate) then
-    raise;
-  end if;
+  if care.is_transient(sqlstate) then raise; end if;
   return care.fault('decline_offer', sqlstate, sqlerrm);
 end
 $$;
@@ -178,17 +161,12 @@ set search_path = pg_catalog, pg_temp
 language plpgsql
 as $$
 declare
-  v_me care.admission := care.admit(care.caller(), 'write');
-  v_key care.recollection;
+  v_me care.writing := care.begin_write(care.caller(), 'write', p_topic, jsonb_build_array(p_conversation_id));
   v_thread care.thread;
   v_request public.help_requests;
 begin
-  if v_me.refusal is not null then
-    return v_me.refusal;
-  end if;
-  v_key := care.recall(v_me.community_id, v_me.user_id, p_topic, jsonb_build_array(p_conversation_id));
-  if v_key.answer is not null then
-    return care.replay(v_key.answer);
+  if v_me.answer is not null then
+    return v_me.answer;
   end if;
   v_thread := care.find_thread(v_me.community_id, v_me.user_id, p_conversation_id);
   if v_thread.id is null then
@@ -203,7 +181,7 @@ begin
   end if;
   perform care.assign_helper(v_me.community_id, v_request.id, null);
   perform care.announce(v_me.community_id, v_me.user_id, p_topic, v_request.id, v_thread.id);
-  return care.remember(v_me.community_id, v_me.user_id, v_key.key, v_key.fingerprint,
+  return care.remember(v_me,
     jsonb_build_object('success', true, 'help_request_id', v_request.id, 'help_request_status', 'open'));
 end
 $$;
@@ -220,9 +198,7 @@ as $$
 begin
   return care.take_back(p_conversation_id, true, 'helper.stepped_back');
 exception when others then
-  if care.is_transient(sqlstate) then
-    raise;
-  end if;
+  if care.is_transient(sqlstate) then raise; end if;
   return care.fault('step_back', sqlstate, sqlerrm);
 end
 $$;
@@ -239,9 +215,7 @@ as $$
 begin
   return care.take_back(p_conversation_id, false, 'helper.released');
 exception when others then
-  if care.is_transient(sqlstate) then
-    raise;
-  end if;
+  if care.is_transient(sqlstate) then raise; end if;
   return care.fault('release_helper', sqlstate, sqlerrm);
 end
 $$;

@@ -1,4 +1,4 @@
--- Help requests: ask, browse, change, and the one table of what may follow what (product.md, life of a request).
+-- Help requests: ask, change, and the one table of what may follow what (product.md, life of a request).
 
 create or replace function care.next_status(p_status text, p_action text)
 returns text
@@ -72,41 +72,6 @@ end
 $$;
 comment on function care.text_or_null(text) is 'An optional text trimmed, or null where nothing visible was written.';
 
-create or replace function care.request_json(p_request public.help_requests, p_user_id uuid)
-returns jsonb
-stable
-set search_path = pg_catalog, pg_temp
-language plpgsql
-as $$
-declare
-  v_mine boolean := p_request.user_id = p_user_id;
-begin
-  return (
-    select jsonb_build_object(
-             'id', p_request.id, 'title', p_request.title, 'description', p_request.description,
-             'category', p_request.category, 'urgency', p_request.urgency, 'status', p_request.status,
-             'status_reason', p_request.status_reason, 'exchange_offer', p_request.exchange_offer,
-             'owner', jsonb_build_object('user_id', o.user_id, 'display_name', o.display_name, 'town', o.town,
-               'deleted', o.deleted_at is not null),
-             'is_mine', v_mine,
-             'is_helper', coalesce(p_request.helper_id = p_user_id, false),
-             -- Who helps is between the two of them.
-             'helper_id', case when v_mine or p_request.helper_id = p_user_id then p_request.helper_id end,
-             'conversation', (
-               select jsonb_build_object('id', t.id, 'status',
-                        care.shown_status(t.status, care.is_blocked(t.community_id, t.requester_id, t.helper_id)))
-                 from care.threads t
-                where t.community_id = p_request.community_id
-                  and t.help_request_id = p_request.id
-                  and t.helper_id = p_user_id),
-             'created_at', p_request.created_at, 'updated_at', p_request.updated_at)
-      from public.profiles o
-     where o.community_id = p_request.community_id
-       and o.user_id = p_request.user_id);
-end
-$$;
-comment on function care.request_json(public.help_requests, uuid) is 'The one serializer of a help request, as a member sees it.';
-
 create or replace function public.create_help_request(
   p_title text, p_category text, p_description text default null, p_urgency text default 'normal',
   p_exchange_offer text default null)
@@ -118,40 +83,29 @@ set lock_timeout = '2s'
 language plpgsql
 as $$
 declare
-  v_me care.admission;
+  v_me care.writing;
   v_title text;
   v_description text;
   v_exchange_offer text;
-  v_key care.recollection;
-  v_refusal jsonb;
   v_id uuid;
 begin
-  v_me := care.admit(care.caller(), 'offer');
-  if v_me.refusal is not null then
-    return v_me.refusal;
-  end if;
   v_title := care.trim_text(p_title);
   v_description := care.text_or_null(p_description);
   v_exchange_offer := care.text_or_null(p_exchange_offer);
-  v_key := care.recall(v_me.community_id, v_me.user_id, 'ask',
-    jsonb_build_array(v_title, p_category, v_description, p_urgency, v_exchange_offer));
-  if v_key.answer is not null then
-    return care.replay(v_key.answer);
-  end if;
-  v_refusal := care.check_request(v_title, v_description, p_category, p_urgency, v_exchange_offer);
-  if v_refusal is not null then
-    return v_refusal;
+  v_me := care.begin_write(care.caller(), 'offer', 'ask',
+    jsonb_build_array(v_title, p_category, v_description, p_urgency, v_exchange_offer),
+    care.check_request(v_title, v_description, p_category, p_urgency, v_exchange_offer));
+  if v_me.answer is not null then
+    return v_me.answer;
   end if;
   insert into public.help_requests
     (community_id, user_id, title, description, category, urgency, exchange_offer)
   values (v_me.community_id, v_me.user_id, v_title, v_description, p_category, p_urgency, v_exchange_offer)
   returning id into v_id;
-  return care.remember(v_me.community_id, v_me.user_id, v_key.key, v_key.fingerprint, jsonb_build_object(
+  return care.remember(v_me, jsonb_build_object(
     'success', true, 'help_request_id', v_id, 'message', 'Your request can be seen by your neighbours now.'));
 exception when others then
-  if care.is_transient(sqlstate) then
-    raise;
-  end if;
+  if care.is_transient(sqlstate) then raise; end if;
   return care.fault('create_help_request', sqlstate, sqlerrm);
 end
 $$;
@@ -169,30 +123,21 @@ set lock_timeout = '2s'
 language plpgsql
 as $$
 declare
-  v_me care.admission;
+  v_me care.writing;
   v_now timestamptz;
   v_title text;
   v_description text;
   v_exchange_offer text;
-  v_key care.recollection;
-  v_refusal jsonb;
   v_request record;
 begin
-  v_me := care.admit(care.caller(), 'offer');
-  if v_me.refusal is not null then
-    return v_me.refusal;
-  end if;
   v_title := care.trim_text(p_title);
   v_description := care.text_or_null(p_description);
   v_exchange_offer := care.text_or_null(p_exchange_offer);
-  v_key := care.recall(v_me.community_id, v_me.user_id, 'rewrite',
-    jsonb_build_array(p_help_request_id, v_title, p_category, v_description, p_urgency, v_exchange_offer));
-  if v_key.answer is not null then
-    return care.replay(v_key.answer);
-  end if;
-  v_refusal := care.check_request(v_title, v_description, p_category, p_urgency, v_exchange_offer);
-  if v_refusal is not null then
-    return v_refusal;
+  v_me := care.begin_write(care.caller(), 'offer', 'rewrite',
+    jsonb_build_array(p_help_request_id, v_title, p_category, v_description, p_urgency, v_exchange_offer),
+    care.check_request(v_title, v_description, p_category, p_urgency, v_exchange_offer));
+  if v_me.answer is not null then
+    return v_me.answer;
   end if;
   v_request := care.lock_own_request(v_me.community_id, v_me.user_id, p_help_request_id);
   if v_request.refusal is not null then
@@ -211,12 +156,10 @@ begin
          updated_at = v_now
    where r.community_id = v_me.community_id
      and r.id = p_help_request_id;
-  return care.remember(v_me.community_id, v_me.user_id, v_key.key, v_key.fingerprint,
+  return care.remember(v_me,
     jsonb_build_object('success', true, 'help_request_id', p_help_request_id, 'status', v_request.status));
 exception when others then
-  if care.is_transient(sqlstate) then
-    raise;
-  end if;
+  if care.is_transient(sqlstate) then raise; end if;
   return care.fault('update_help_request', sqlstate, sqlerrm);
 end
 $$;
@@ -255,26 +198,16 @@ set search_path = pg_catalog, pg_temp
 language plpgsql
 as $$
 declare
-  -- To open a request again is to ask.
-  v_me care.admission := care.admit(care.caller(), case p_action when 'reopen' then 'offer' else 'write' end);
   v_now timestamptz := clock_timestamp();
   v_reason text := care.text_or_null(p_reason);
-  v_key care.recollection;
-  v_refusal jsonb;
+  -- To open a request again is to ask.
+  v_me care.writing := care.begin_write(care.caller(), case p_action when 'reopen' then 'offer' else 'write' end,
+    'request.' || p_action, jsonb_build_array(p_help_request_id, v_reason), care.check_text('reason', v_reason, 0, 500));
   v_request record;
   v_status text;
 begin
-  if v_me.refusal is not null then
-    return v_me.refusal;
-  end if;
-  v_key := care.recall(v_me.community_id, v_me.user_id, 'request.' || p_action,
-    jsonb_build_array(p_help_request_id, v_reason));
-  if v_key.answer is not null then
-    return care.replay(v_key.answer);
-  end if;
-  v_refusal := care.check_text('reason', v_reason, 0, 500);
-  if v_refusal is not null then
-    return v_refusal;
+  if v_me.answer is not null then
+    return v_me.answer;
   end if;
   v_request := care.lock_own_request(v_me.community_id, v_me.user_id, p_help_request_id);
   if v_request.refusal is not null then
@@ -296,7 +229,7 @@ begin
      and r.id = p_help_request_id;
   perform care.announce(v_me.community_id, v_me.user_id,
     'request.' || case v_status when 'open' then 'reopened' else v_status end, p_help_request_id, null);
-  return care.remember(v_me.community_id, v_me.user_id, v_key.key, v_key.fingerprint,
+  return care.remember(v_me,
     jsonb_build_object('success', true, 'help_request_id', p_help_request_id, 'status', v_status));
 end
 $$;
@@ -314,9 +247,7 @@ as $$
 begin
   return care.move_request(p_help_request_id, 'cancel', p_reason);
 exception when others then
-  if care.is_transient(sqlstate) then
-    raise;
-  end if;
+  if care.is_transient(sqlstate) then raise; end if;
   return care.fault('cancel_help_request', sqlstate, sqlerrm);
 end
 $$;
@@ -333,9 +264,7 @@ as $$
 begin
   return care.move_request(p_help_request_id, 'complete', null);
 exception when others then
-  if care.is_transient(sqlstate) then
-    raise;
-  end if;
+  if care.is_transient(sqlstate) then raise; end if;
   return care.fault('complete_help_request', sqlstate, sqlerrm);
 end
 $$;
@@ -352,134 +281,8 @@ as $$
 begin
   return care.move_request(p_help_request_id, 'reopen', null);
 exception when others then
-  if care.is_transient(sqlstate) then
-    raise;
-  end if;
+  if care.is_transient(sqlstate) then raise; end if;
   return care.fault('reopen_help_request', sqlstate, sqlerrm);
 end
 $$;
 comment on function public.reopen_help_request(uuid) is 'Opens one of the caller''s completed or cancelled requests again.';
-
-create or replace function public.get_help_request(p_help_request_id uuid)
-returns jsonb
-stable
-security definer
-set search_path = pg_catalog, pg_temp
-language plpgsql
-as $$
-declare
-  v_me care.admission;
-  v_request public.help_requests;
-begin
-  v_me := care.identify(care.caller(), 'browse');
-  if v_me.refusal is not null then
-    return v_me.refusal;
-  end if;
-  select r.*
-    into v_request
-    from public.help_requests r
-   where r.community_id = v_me.community_id
-     and r.id = p_help_request_id;
-  if v_request.id is null or not care.may_see(v_request, v_me.user_id) then
-    return care.refusal('not_found');
-  end if;
-  return jsonb_build_object('success', true, 'help_request', care.request_json(v_request, v_me.user_id));
-exception when others then
-  if care.is_transient(sqlstate) then
-    raise;
-  end if;
-  return care.fault('get_help_request', sqlstate, sqlerrm);
-end
-$$;
-comment on function public.get_help_request(uuid) is 'One request of the community, as the caller sees it.';
-
-create or replace function care.may_see(p_request public.help_requests, p_user_id uuid)
-returns boolean
-stable
-set search_path = pg_catalog, pg_temp
-language plpgsql
-as $$
-begin
-  -- Who has a conversation on it keeps seeing it; a blocked pair without one, and what was closed, is not there.
-  return p_request.user_id = p_user_id
-      or exists (
-        select 1
-          from care.threads t
-         where t.community_id = p_request.community_id
-           and t.help_request_id = p_request.id
-           and t.helper_id = p_user_id)
-      or (p_request.status <> 'closed'
-          and not care.is_blocked(p_request.community_id, p_user_id, p_request.user_id));
-end
-$$;
-comment on function care.may_see(public.help_requests, uuid) is 'Whether a request exists for a member.';
-
-create or replace function public.list_help_requests(
-  p_cursor text default null, p_limit integer default 20, p_status text default 'taking_offers',
-  p_category text default null, p_urgency text default null, p_search text default null, p_mine boolean default false)
-returns jsonb
-stable
-security definer
-set search_path = pg_catalog, pg_temp
-language plpgsql
-as $$
-declare
-  v_me care.admission;
-  v_from record;
-  v_refusal jsonb;
-  v_search text;
-  v_statuses text[];
-  v_rows public.help_requests[];
-  v_last public.help_requests;
-begin
-  v_me := care.identify(care.caller(), case when p_mine then 'read' else 'browse' end);
-  v_from := care.read_cursor(p_cursor);
-  v_search := lower(care.trim_text(coalesce(p_search, '')));
-  v_statuses := case p_status
-    when 'taking_offers' then array['open', 'in_progress']
-    when 'all' then array['open', 'in_progress', 'completed', 'cancelled', 'closed']
-    else array[p_status] end;
-  v_refusal := coalesce(v_me.refusal, v_from.refusal, care.check_choices(p_category, p_urgency));
-  if v_refusal is not null then
-    return v_refusal;
-  end if;
-  if p_limit is null or p_limit not between 1 and 50 then
-    return care.invalid('limit', 'Ask for 1 to 50 requests.');
-  end if;
-  if p_status is null
-     or p_status not in ('taking_offers', 'all', 'open', 'in_progress', 'completed', 'cancelled', 'closed') then
-    return care.invalid('status', 'Choose a status that requests have, taking_offers or all.');
-  end if;
-  if char_length(v_search) > 100 then
-    return care.invalid('search', 'Please search for 100 characters at most.');
-  end if;
-
-  v_rows := array(
-    select r
-      from public.help_requests r
-     where r.community_id = v_me.community_id
-       and (r.created_at, r.id) < (v_from.at, v_from.id)
-       and r.status = any (v_statuses)
-       and (p_category is null or r.category = p_category)
-       and (p_urgency is null or r.urgency = p_urgency)
-       and (v_search = '' or strpos(lower(r.title || ' ' || coalesce(r.description, '')), v_search) > 0)
-       and (not p_mine or r.user_id = v_me.user_id)
-       and care.may_see(r, v_me.user_id)
-     order by r.created_at desc, r.id desc
-     limit p_limit + 1);
-  v_last := v_rows[p_limit];
-  return jsonb_build_object(
-    'success', true,
-    'help_requests', (
-      select coalesce(jsonb_agg(care.request_json(r, v_me.user_id) order by r.created_at desc, r.id desc), '[]')
-        from unnest(v_rows[:p_limit]) as r),
-    'next_cursor', case when cardinality(v_rows) > p_limit then care.write_cursor(v_last.created_at, v_last.id) end);
-exception when others then
-  if care.is_transient(sqlstate) then
-    raise;
-  end if;
-  return care.fault('list_help_requests', sqlstate, sqlerrm);
-end
-$$;
-comment on function public.list_help_requests(text, integer, text, text, text, text, boolean) is
-  'Requests of the community, newest first; by status, category, urgency and words; p_mine: the caller''s own.';
