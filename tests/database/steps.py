@@ -58,7 +58,8 @@ class Stage:
             "p_content": "Shall I come at ten?", "p_title": "A lift to the doctor", "p_category": "other",
             "p_description": "On Monday", "p_urgency": "normal", "p_exchange_offer": None, "p_reason": "Thank you",
             "p_before": None, "p_after": None, "p_limit": 10, "p_cursor": None, "p_filter": "all",
-            "p_status": "taking_offers", "p_search": None, "p_mine": False, "p_seq": 0,
+            "p_status": "taking_offers", "p_search": None, "p_mine": False, "p_seq": 0, "p_code": "server_error",
+            "p_reference": "0123456789abcdef", "p_words": "It did not open",
         }  # fmt: skip
 
     def named(self, function: Function, me: UUID) -> dict[str, Any]:

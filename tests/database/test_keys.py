@@ -41,9 +41,11 @@ WRITES = {
     "cancel_help_request": Write(True, other="p_reason"),
     "complete_help_request": Write(True, ("in progress",)),
     "reopen_help_request": Write(True, ("cancel_help_request",)),
+    "report_problem": Write(False, other="p_words"),
 }
 OTHER: dict[str, Any] = {"p_initial_message": f"{FIRST_WORDS} Or Saturday.", "p_content": "Other words", "p_seq": 1,
-                         "p_reason": "Another reason", "p_title": "Another title"}  # fmt: skip
+                         "p_reason": "Another reason", "p_title": "Another title",
+                         "p_words": "It came again"}  # fmt: skip
 
 
 async def test_every_offered_write_takes_a_key(stage: Stage) -> None:

@@ -16,7 +16,7 @@ RIGHTS = {
     "legacy_add_participants": "offer", "legacy_open_conversation": "offer", "legacy_write_first_message": "offer",
     "list_conversations": "read", "list_help_requests": "browse", "list_offers": "read", "mark_read": "read",
     "release_helper": "write", "reopen_conversation": "write", "reopen_help_request": "offer",
-    "send_message_v2": "write", "step_back": "write", "update_help_request": "offer",
+    "report_problem": "browse", "send_message_v2": "write", "step_back": "write", "update_help_request": "offer",
 }  # fmt: skip
 
 FORBIDDEN = {

@@ -17,12 +17,13 @@ CLIENTS = {
     "create_help_request", "decline_offer", "get_conversation_v2", "get_help_request", "get_messages",
     "legacy_add_participants", "legacy_open_conversation", "legacy_write_first_message", "list_conversations",
     "list_help_requests", "list_offers", "mark_read", "release_helper", "reopen_conversation", "reopen_help_request",
-    "send_message_v2", "step_back", "update_help_request",
+    "report_problem", "send_message_v2", "step_back", "update_help_request",
 }  # fmt: skip
 WEB_PROCESS = {
     "close_session", "community_for_host", "find_credential", "forget_node", "get_community", "health", "is_in_cohort",
     "join_community", "me", "open_session", "operate_rollout", "prune", "read_flag", "read_flags", "read_session",
-    "report_node", "sign_up", "stop_rollout", "store_secret", "take_sign_in", "warn_rollout",
+    "record_attempts", "record_minutes", "report_node", "rollout_numbers", "sign_up", "stop_rollout", "store_secret",
+    "take_sign_in", "warn_rollout",
 }  # fmt: skip
 
 RELATIONS = (

@@ -14,10 +14,12 @@ from harness import Care
 WITHOUT_COMMUNITY = {
     "public.communities", "care.users", "care.credentials", "care.sessions", "care.sign_in_attempts", "care.operators",
     "care.schema_migrations", "care.schema_functions", "care.backups", "care.rollout_flags", "care.rollout_cohort",
-    "care.rollout_changes", "care.rollout_nodes", "care.audit_log",
+    "care.rollout_changes", "care.rollout_nodes", "care.audit_log", "care.engine_outcomes", "care.engine_minutes",
+    "care.engine_writers",
 }  # fmt: skip
-# What looks across communities by its purpose: pruning and health; and a view over a view, which hands the column on.
-ACROSS = {"prune", "health", "shown_messages"}
+# What looks across communities by its purpose: pruning, health and the rollout's numbers; and a view over a view, which
+# hands the column on.
+ACROSS = {"prune", "health", "rollout_numbers", "shown_messages"}
 PRODUCT_KEYS = (
     "select c.conrelid::regclass::text as relation, c.conname, c.contype::text, c.confdeltype::text, "
     "case when n.nspname = 'public' then 'public.' || t.relname else n.nspname || '.' || t.relname end as name, "

@@ -340,6 +340,18 @@ class ReopenHelpRequestArgs(Struct, frozen=True, kw_only=True):
     p_help_request_id: UUID
 
 
+class ReportProblemArgs(Struct, frozen=True, kw_only=True):
+    """Tells that a conversation could not be opened or used: which, the code and reference that were shown, and
+    words (to 500 characters), each where there is one.
+    """
+
+    p_conversation_id: UUID | UnsetType | None = UNSET
+    p_help_request_id: UUID | UnsetType | None = UNSET
+    p_code: str | UnsetType | None = UNSET
+    p_reference: str | UnsetType | None = UNSET
+    p_words: str | UnsetType | None = UNSET
+
+
 class SendMessageV2Args(Struct, frozen=True, kw_only=True):
     """Writes a message (1 to 1000 characters) into one of the caller's conversations, of either engine."""
 

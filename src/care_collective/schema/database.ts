@@ -380,6 +380,17 @@ export type Database = {
         }
         Returns: Json
       }
+      /** Tells that a conversation could not be opened or used: which, the code and reference that were shown, and words (to 500 characters), each where there is one. */
+      report_problem: {
+        Args: {
+          p_conversation_id?: string | null
+          p_help_request_id?: string | null
+          p_code?: string | null
+          p_reference?: string | null
+          p_words?: string | null
+        }
+        Returns: Json
+      }
       /** Writes a message (1 to 1000 characters) into one of the caller's conversations, of either engine. */
       send_message_v2: {
         Args: {

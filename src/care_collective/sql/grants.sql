@@ -53,7 +53,8 @@ grant execute on function
   public.complete_help_request(uuid),
   public.reopen_help_request(uuid),
   public.get_help_request(uuid),
-  public.list_help_requests(text, integer, text, text, text, text, boolean)
+  public.list_help_requests(text, integer, text, text, text, text, boolean),
+  public.report_problem(uuid, uuid, text, text, text)
 to authenticated, care_app;
 
 -- the web process's own
@@ -78,5 +79,8 @@ grant execute on function
   care.stop_rollout(text, text, text, uuid, text, text, jsonb, uuid, bigint),
   care.warn_rollout(text, text, uuid, text, text, jsonb, uuid, bigint),
   care.health(),
-  care.prune()
+  care.prune(),
+  care.record_attempts(uuid, jsonb, bigint),
+  care.record_minutes(uuid, jsonb),
+  care.rollout_numbers(text, timestamptz)
 to care_app;

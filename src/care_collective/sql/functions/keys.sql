@@ -93,12 +93,14 @@ begin
     when 'conversations' then 3600
     when 'messages' then 60
     when 'sign_ins' then 900
+    when 'problems' then 3600
     else 86400
   end;
   allowed := case p_kind
     when 'conversations' then coalesce((v_limits ->> 'conversations_per_hour')::integer, 10)
     when 'messages' then coalesce((v_limits ->> 'messages_per_minute')::integer, 50)
     when 'sign_ins' then coalesce((v_limits ->> 'sign_ins_per_quarter_hour')::integer, 10)
+    when 'problems' then coalesce((v_limits ->> 'problems_per_hour')::integer, 5)
     else coalesce((v_limits ->> 'limited_messages_per_day')::integer, 10)
   end;
 end
