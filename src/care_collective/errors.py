@@ -6,7 +6,7 @@ Must not know SQL functions, HTTP objects or anything a member wrote: words here
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 
 class Code(StrEnum):
@@ -112,10 +112,12 @@ class CareError(Exception):
 
     Arguments: the code; `reason` where the code has several causes; `message` in place of the standard words;
     `extras` are further members of the error body, such as `fields`, `retry_after` (seconds) or `conversation_id`.
-    `sqlstate` is the database's own code of a fault that it raised: in no body under /api.
+    `sqlstate` is the database's own code of a fault that it raised: in no body under /api. `connection` is none where
+    no connection could be had for a call, lost where it ended in the middle of one.
     """
 
     sqlstate: str | None = None
+    connection: Literal["none", "lost"] | None = None
 
     def __init__(self, code: Code, *, reason: str | None = None, message: str | None = None, **extras: Any) -> None:  # noqa: ANN401  values of a JSON body
         self.code = code

@@ -212,11 +212,11 @@ class Lost(Database):
 
     lost = 1
 
-    async def _fetch(self, statement: str, caller: Caller, arguments: Any) -> asyncpg.Record:  # noqa: ANN401
+    async def _fetch(self, *given: Any) -> asyncpg.Record:  # noqa: ANN401
         if self.lost:
             self.lost -= 1
             raise asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress")
-        return await super()._fetch(statement, caller, arguments)
+        return await super()._fetch(*given)
 
 
 async def test_what_the_driver_makes_of_a_lost_connection_is_unavailable(seam: Seam) -> None:

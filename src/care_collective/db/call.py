@@ -118,8 +118,11 @@ class Database:
         statement = self._statement(function, tuple(arguments))
         deadline = time.monotonic() + self._acquire_seconds
         for attempt in range(1, _ATTEMPTS + 1):
+            connected = False
             try:
-                row = await self._fetch(statement, caller, arguments.values())
+                async with self.pool.acquire(timeout=self._acquire_seconds) as connection:
+                    connected = True
+                    return await self._fetch(connection, statement, caller, arguments.values())
             except (asyncpg.DataError, ValueError, OverflowError) as error:
                 # Refused by the driver before anything was sent, or by the server as no value of its type.
                 refused = CareError(Code.VALIDATION_ERROR)
@@ -128,7 +131,7 @@ class Database:
             except asyncpg.PostgresError as error:
                 again = error.sqlstate[:2] == "40" or (caller.idempotency_key and error.sqlstate[:2] in {"08", "57"})
                 if not again or attempt == _ATTEMPTS or error.sqlstate == "57014":
-                    raise from_sqlstate(error.sqlstate) from error
+                    raise _told(from_sqlstate(error.sqlstate), connected) from error
             except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
                 # The driver's own error is what remains of a connection that ended while it prepared a statement, or
                 # while its caller was cancelled: who is cancelled stays so.
@@ -136,15 +139,18 @@ class Database:
                 if task is not None and task.cancelling():
                     raise asyncio.CancelledError from error
                 if caller.idempotency_key is None or attempt == _ATTEMPTS or time.monotonic() > deadline:
-                    raise CareError(Code.UNAVAILABLE, retry_after=1) from error
-            else:
-                return row
+                    raise _told(CareError(Code.UNAVAILABLE, retry_after=1), connected) from error
             await asyncio.sleep(self._random.uniform(0.005, 0.05) * attempt)
         raise AssertionError("the last attempt returned or raised")
 
-    async def _fetch(self, statement: str, caller: Caller, arguments: Any) -> asyncpg.Record:  # noqa: ANN401
-        async with self.pool.acquire(timeout=self._acquire_seconds) as connection:
-            return await connection.fetchrow(statement, caller.claims(), caller.headers(), *arguments)
+    async def _fetch(
+        self,
+        connection: asyncpg.pool.PoolConnectionProxy,
+        statement: str,
+        caller: Caller,
+        arguments: Any,  # noqa: ANN401
+    ) -> asyncpg.Record:
+        return await connection.fetchrow(statement, caller.claims(), caller.headers(), *arguments)
 
     def _statement(self, function: str, names: tuple[str, ...]) -> str:
         known = self._statements.get((function, names))
@@ -158,6 +164,15 @@ class Database:
                 f"select {function}({arguments}), current_setting('response.headers', true) from request"
             )
         return known
+
+
+def _told(error: CareError, connected: bool) -> CareError:
+    """A fault with what is known of its connection; of one that the server answered on, nothing."""
+    if not connected:
+        error.connection = "none"
+    elif error.sqlstate is None or error.sqlstate[:2] == "08" or error.sqlstate[:3] == "57P":
+        error.connection = "lost"
+    return error
 
 
 def _headers(text: str | None) -> dict[str, str]:

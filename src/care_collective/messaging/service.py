@@ -7,7 +7,7 @@ where its own engine keeps it, whatever the flag says.
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, cast
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import msgspec
 import structlog
@@ -18,15 +18,22 @@ from care_collective.errors import CareError, Code, words
 from care_collective.messaging import atomic, legacy
 from care_collective.messaging.models import Result, Version
 from care_collective.rollout import policy
+from care_collective.rollout.outcomes import ENGINE_OFF, FAILURES, Attempt, Outcomes, Verb
 
 log = structlog.get_logger("care_collective.messaging")
 
 Engine = Callable[[Database, Caller, UUID, str], Awaitable[Answer]]
 _ENGINES: dict[Version, Engine] = {"v1": legacy.start, "v2": atomic.start}
-_FAILURES: Final = frozenset({Code.SERVER_ERROR, Code.RPC_ERROR, Code.UNAVAILABLE})
+# Those of the functions offered to clients that write or read a conversation.
+_VERBS: Final[Mapping[str, Verb]] = {
+    "send_message_v2": "send",
+    "get_conversation_v2": "read",
+    "get_messages": "read",
+    "list_conversations": "read",
+    "list_offers": "read",
+}
 
-# What create_conversation_atomic answers where V2 is switched off, and a node in its place. Never a failure.
-ENGINE_OFF: Final = "engine_off"
+# What create_conversation_atomic answers where V2 is switched off, and a node in its place.
 _ENGINE_OFF: Final = Answer(
     msgspec.json.encode(
         {"success": False, "error": Code.UNAVAILABLE, "reason": ENGINE_OFF, "message": words(Code.UNAVAILABLE)}
@@ -53,7 +60,8 @@ def _opened(answer: Answer, version: Version) -> Result:
 class Messaging:
     """Every verb of a conversation, for a caller whose identity has been established.
 
-    `decide` answers the stage in force on this node; `clock` answers seconds and only measures.
+    `decide` answers the stage in force on this node; `outcomes` counts, where they are to be kept; `clock` answers
+    seconds and only measures.
     """
 
     def __init__(
@@ -61,10 +69,12 @@ class Messaging:
         database: Database,
         decide: Callable[[], policy.Decision],
         *,
+        outcomes: Outcomes | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._decide = decide
+        self._outcomes = outcomes or Outcomes(database, uuid4())
         self._clock = clock
 
     async def uses_v2(self, caller: Caller) -> bool:
@@ -86,6 +96,7 @@ class Messaging:
         """
         began = self._clock()
         version: Version = "v1"
+        fault: CareError | None = None
         try:
             problem = text.check(initial_message, *text.FIRST_MESSAGE)
             if problem is not None:
@@ -96,8 +107,12 @@ class Messaging:
                 version = "v1"
                 result = await self._open(version, caller, help_request_id, initial_message)
         except CareError as error:
-            result = Result.refused(error)
-        self._count(caller, "start-conversation", version, help_request_id, result, began)
+            fault, result = error, Result.refused(error)
+        except Exception:
+            failed = Result.refused(CareError(Code.SERVER_ERROR))
+            self._count(caller, "start-conversation", version, help_request_id, failed, began)
+            raise
+        self._count(caller, "start-conversation", version, help_request_id, result, began, fault)
         return result
 
     async def _open(self, version: Version, caller: Caller, help_request_id: UUID, initial_message: str) -> Result:
@@ -111,7 +126,7 @@ class Messaging:
         Errors: CareError for what was raised.
         """
         if function != "create_conversation_atomic":
-            return await self._database.call(f"public.{function}", caller, **arguments)
+            return await self._called(function, caller, **arguments)
         began = self._clock()
         help_request_id = arguments["p_help_request_id"]
         try:
@@ -119,29 +134,69 @@ class Messaging:
             answer = _ENGINE_OFF if off else await self._database.call(f"public.{function}", caller, **arguments)
             result = _opened(answer, "v2")
         except CareError as error:
-            self._count(caller, function, "v2", help_request_id, Result.refused(error), began)
+            self._count(caller, function, "v2", help_request_id, Result.refused(error), began, error)
             raise
         self._count(caller, function, "v2", help_request_id, result, began)
         return answer
 
     def _count(
-        self, caller: Caller, endpoint: str, version: Version, help_request_id: object, result: Result, began: float
+        self,
+        caller: Caller,
+        endpoint: str,
+        version: Version,
+        help_request_id: object,
+        result: Result,
+        began: float,
+        fault: CareError | None = None,
     ) -> None:
-        """One structured line an attempt, with ids and never a word of the message (rollout.md, counting)."""
+        """Counts an attempt, with one structured line of ids and never a word of the message (rollout.md, counting)."""
+        duration_ms = round((self._clock() - began) * 1000, 2)
+        if caller.user_id is not None and isinstance(help_request_id, UUID):
+            self._outcomes.opened(
+                Attempt(
+                    community_id=caller.community_id,
+                    help_request_id=help_request_id,
+                    user_id=caller.user_id,
+                    version=result.version or version,
+                    endpoint=endpoint,
+                    duration_ms=duration_ms,
+                    code=result.error,
+                    reason=result.reason,
+                    connection=None if fault is None else fault.connection,
+                    sqlstate=None if fault is None else fault.sqlstate,
+                    reference=caller.request_id,
+                )
+            )
         line = log.bind(
             version=result.version or version,
             endpoint=endpoint,
-            duration_ms=round((self._clock() - began) * 1000, 2),
+            duration_ms=duration_ms,
             help_request_id=str(help_request_id),
             user_id=str(caller.user_id),
             request_id=caller.request_id,
         )
         if result.success:
             line.info("messaging.conversation.created", success=True, conversation_id=str(result.conversation_id))
-        elif result.error in _FAILURES and result.reason != ENGINE_OFF:
+        elif result.error in FAILURES and result.reason != ENGINE_OFF:
             line.error("messaging.error", success=False, error_code=str(result.error))
         else:
             line.info("messaging.refused", success=False, error_code=str(result.error), reason=result.reason)
+
+    async def _called(self, function: str, caller: Caller, **arguments: object) -> Answer:
+        """A call of an offered function, counted where it writes or reads a conversation."""
+        verb = _VERBS.get(function)
+        began = self._clock()
+        fault: CareError | None = None
+        try:
+            answer = await self._database.call(f"public.{function}", caller, **arguments)
+            fault = None if verb is None else answer.refusal()
+        except Exception as error:
+            fault = error if isinstance(error, CareError) else CareError(Code.SERVER_ERROR)
+            raise
+        finally:
+            if verb is not None:
+                self._outcomes.called(verb, fault, (self._clock() - began) * 1000)
+        return answer
 
     async def send_message(self, caller: Caller, conversation_id: UUID, content: str) -> Result:
         """Writes a message of 1 to 1000 characters into one of the caller's conversations."""
@@ -149,8 +204,8 @@ class Messaging:
             problem = text.check(content, *text.MESSAGE)
             if problem is not None:
                 raise CareError.invalid(content=problem)
-            answer = await self._database.call(
-                "public.send_message_v2",
+            answer = await self._called(
+                "send_message_v2",
                 caller,
                 p_conversation_id=conversation_id,
                 p_sender_id=caller.user_id,
@@ -171,8 +226,8 @@ class Messaging:
     async def get_conversation(self, caller: Caller, conversation_id: UUID) -> Result:
         """One of the caller's conversations with its newest 500 follow-ups, oldest first."""
         try:
-            answer = await self._database.call(
-                "public.get_conversation_v2", caller, p_conversation_id=conversation_id, p_user_id=caller.user_id
+            answer = await self._called(
+                "get_conversation_v2", caller, p_conversation_id=conversation_id, p_user_id=caller.user_id
             )
             data = answer.data()
         except CareError as error:
@@ -189,8 +244,8 @@ class Messaging:
         self, caller: Caller, conversation_id: UUID, *, before: int | None, after: int | None, limit: int
     ) -> Answer:
         """A page of one of the caller's conversations by seq, oldest first; `limit` 1 to 100."""
-        return await self._database.call(
-            "public.get_messages",
+        return await self._called(
+            "get_messages",
             caller,
             p_conversation_id=conversation_id,
             p_before=before,
@@ -200,14 +255,12 @@ class Messaging:
 
     async def list_conversations(self, caller: Caller, *, cursor: str | None, limit: int, filter_: str) -> Answer:
         """The caller's conversations of both engines by last activity; `limit` 1 to 50, `filter_` all or unread."""
-        return await self._database.call(
-            "public.list_conversations", caller, p_cursor=cursor, p_limit=limit, p_filter=filter_
-        )
+        return await self._called("list_conversations", caller, p_cursor=cursor, p_limit=limit, p_filter=filter_)
 
     async def list_offers(self, caller: Caller, help_request_id: UUID, *, cursor: str | None, limit: int) -> Answer:
         """The offers on one of the caller's own requests, of both engines; `limit` 1 to 50."""
-        return await self._database.call(
-            "public.list_offers", caller, p_help_request_id=help_request_id, p_cursor=cursor, p_limit=limit
+        return await self._called(
+            "list_offers", caller, p_help_request_id=help_request_id, p_cursor=cursor, p_limit=limit
         )
 
     async def mark_read(self, caller: Caller, conversation_id: UUID, seq: int) -> Answer:

@@ -29,7 +29,12 @@ def make_app(services: Services) -> Edge:
         # What runs beside the requests, and ends when they have.
         beside = [
             asyncio.create_task(work)
-            for work in (keep_pruned(services.database), services.listener.run(), services.flags.follow())
+            for work in (
+                keep_pruned(services.database),
+                services.listener.run(),
+                services.flags.follow(),
+                services.outcomes.run(),
+            )
         ]
         try:
             yield
@@ -37,6 +42,7 @@ def make_app(services: Services) -> Edge:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+            await services.outcomes.close()
             await services.close()
 
     static = create_static_files_router(

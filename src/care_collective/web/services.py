@@ -17,6 +17,7 @@ from care_collective.messaging.service import Messaging
 from care_collective.requests.service import Requests
 from care_collective.rollout import policy
 from care_collective.rollout.node import this_node
+from care_collective.rollout.outcomes import Outcomes
 from care_collective.rollout.store import FlagStore
 from care_collective.settings import Settings
 from care_collective.web.communities import Communities
@@ -44,6 +45,7 @@ class Services:
     requests: Requests
     messaging: Messaging
     flags: FlagStore
+    outcomes: Outcomes
     verifier: Verifier | None
     outbound: httpx.AsyncClient
     now: Callable[[], datetime]
@@ -61,7 +63,9 @@ def make_services(
 ) -> Services:
     """The services of a process. Errors: SettingsError where a setting is missing that serving needs."""
     declared = policy.Declared.of(settings.messaging_v2_enabled, settings.messaging_v2_rollout)
-    flags = FlagStore(database, listener, this_node(settings.port), declared)
+    node = this_node(settings.port)
+    flags = FlagStore(database, listener, node, declared)
+    outcomes = Outcomes(database, node.id)
     hasher = Passwords()
     outbound = httpx.AsyncClient()
     return Services(
@@ -73,8 +77,9 @@ def make_services(
         passwords=hasher,
         communities=Communities(database),
         requests=Requests(database),
-        messaging=Messaging(database, flags.decide),
+        messaging=Messaging(database, flags.decide, outcomes=outcomes),
         flags=flags,
+        outcomes=outcomes,
         verifier=_verifier(settings, outbound),
         outbound=outbound,
         now=now,
