@@ -37,7 +37,7 @@ set search_path = pg_catalog, pg_temp
 language plpgsql
 as $$
 declare
-  v_days constant interval := '3 days';
+  v_days constant interval := interval '3 days';
   v_old_enough timestamptz := clock_timestamp() - v_days;
   v_offers bigint;
   v_answered bigint;
