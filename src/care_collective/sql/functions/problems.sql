@@ -11,29 +11,24 @@ set lock_timeout = '2s'
 language plpgsql
 as $$
 declare
-  v_me care.admission;
-  v_key care.recollection;
+  v_me care.writing;
   v_problem care.problem_reports;
   v_refusal jsonb;
 begin
-  -- Whoever is approved and not banned: a roll-back follows from a few of these, so not whoever just signed up.
-  v_me := care.admit(care.caller(), 'browse');
-  if v_me.refusal is not null then
-    return v_me.refusal;
-  end if;
   v_problem.code := care.text_or_null(p_code);
   v_problem.reference := care.text_or_null(p_reference);
   v_problem.words := care.text_or_null(p_words);
-  v_key := care.recall(v_me.community_id, v_me.user_id, 'report_problem', jsonb_build_array(
-    p_conversation_id, p_help_request_id, v_problem.code, v_problem.reference, v_problem.words));
-  if v_key.answer is not null then
-    return care.replay(v_key.answer);
+  -- Whoever is approved and not banned: a roll-back follows from a few of these, so not whoever just signed up.
+  v_me := care.begin_write(care.caller(), 'browse', 'report_problem',
+    jsonb_build_array(p_conversation_id, p_help_request_id, v_problem.code, v_problem.reference, v_problem.words),
+    coalesce(
+      care.check_text('code', v_problem.code, 0, 60),
+      care.check_text('reference', v_problem.reference, 0, 100),
+      care.check_text('words', v_problem.words, 0, 500)));
+  if v_me.answer is not null then
+    return v_me.answer;
   end if;
-  v_refusal := coalesce(
-    care.check_text('code', v_problem.code, 0, 60),
-    care.check_text('reference', v_problem.reference, 0, 100),
-    care.check_text('words', v_problem.words, 0, 500),
-    care.over_limit(v_me.community_id, v_me.user_id, 'problems'));
+  v_refusal := care.over_limit(v_me.community_id, v_me.user_id, 'problems');
   if v_refusal is not null then
     return v_refusal;
   end if;
@@ -46,12 +41,10 @@ begin
      v_problem.code, v_problem.reference, v_problem.words)
   returning id into v_problem.id;
   perform care.count_use(v_me.community_id, v_me.user_id, 'problems');
-  return care.remember(v_me.community_id, v_me.user_id, v_key.key, v_key.fingerprint, jsonb_build_object(
+  return care.remember(v_me, jsonb_build_object(
     'success', true, 'problem_id', v_problem.id, 'message', 'Thank you. We have noted it and will look at it.'));
 exception when others then
-  if care.is_transient(sqlstate) then
-    raise;
-  end if;
+  if care.is_transient(sqlstate) then raise; end if;
   return care.fault('report_problem', sqlstate, sqlerrm);
 end
 $$;
@@ -59,7 +52,7 @@ comment on function public.report_problem(uuid, uuid, text, text, text) is
   'Tells that a conversation could not be opened or used: which, the code and reference that were shown, and words (to 500 characters), each where there is one.';
 
 create or replace function care.place_problem(
-  p_me care.admission, p_problem care.problem_reports, p_conversation_id uuid, p_help_request_id uuid)
+  p_me care.writing, p_problem care.problem_reports, p_conversation_id uuid, p_help_request_id uuid)
 returns care.problem_reports
 stable
 set search_path = pg_catalog, pg_temp
@@ -89,5 +82,5 @@ begin
   return p_problem;
 end
 $$;
-comment on function care.place_problem(care.admission, care.problem_reports, uuid, uuid) is
+comment on function care.place_problem(care.writing, care.problem_reports, uuid, uuid) is
   'A report with the conversation, request and engine it is about, as far as they are the member''s and known.';
