@@ -172,3 +172,19 @@ async def test_the_command_prints_what_schema_answers(client: MakeClient, tmp_pa
     written = runner.invoke(group, ["openapi", "--output", str(file)])
     assert (written.exit_code, written.stdout, json.loads(file.read_text("utf-8"))) == (0, "", served)
     assert runner.invoke(group, ["openapi", "--output", str(tmp_path / "absent" / "a.json")]).exit_code == 1
+
+
+async def test_the_page_for_people_shows_every_operation_and_every_shape(
+    client: MakeClient, document: dict[str, Any]
+) -> None:
+    answer = await client(None).get("/docs/api")
+    assert answer.headers["content-type"].startswith("text/html")
+    for path, method, operation in operations(document):
+        assert f"<code>{method.upper()} {path}</code>" in answer.text
+        assert answer.text.count(f'id="{operation["operationId"]}"') == 1
+    linked = set(re.findall(r'href="#(.+?)"', answer.text)) - {"main"}
+    assert linked <= set(re.findall(r'id="(.+?)"', answer.text))
+    for shown in ("one of critical, normal, urgent", "text, 10 to 1000 characters", "Needs a token or session.", "403"):
+        assert shown in answer.text
+    assert "<script" not in answer.text
+    assert "Open to everybody." in answer.text

@@ -15,7 +15,7 @@ from care_collective.operations.upkeep import keep_pruned
 from care_collective.web import description, errors, rest
 from care_collective.web.body import MAX_BYTES, StrictRequest
 from care_collective.web.edge import Application, Edge
-from care_collective.web.pages import accounts
+from care_collective.web.pages import accounts, reference
 from care_collective.web.services import Services
 
 
@@ -58,6 +58,7 @@ def make_app(services: Services) -> Edge:
             description.router,
             rest.router,
             accounts.router,
+            reference.router,
             static,
         ],
         request_class=StrictRequest,
