@@ -52,6 +52,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     owner: Person
     helper: Person
     stranger: Person
+    operator: Person
     request: UUID
     fresh: UUID
     conversation: str
@@ -60,6 +61,8 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
 async def staged(town: Town, client: MakeClient) -> Stage:
     """Sets a stage in the engine of the client's node."""
     owner, helper, stranger = await town.member("Olga"), await town.member("Hal"), await town.member("Sam")
+    operator = await town.member("Otto")
+    await town.care.owner.execute("insert into care.operators values ($1, 'a test')", operator.user_id)
     request, fresh = await town.request(owner), await town.request(owner, title="A ride on Monday")
     opened = await client(helper).post(start(request), json={"initial_message": "I can come by on Friday at ten."})
     return Stage(
@@ -67,6 +70,7 @@ async def staged(town: Town, client: MakeClient) -> Stage:
         owner=owner,
         helper=helper,
         stranger=stranger,
+        operator=operator,
         request=request,
         fresh=fresh,
         conversation=opened.json()["conversation_id"],
@@ -154,10 +158,27 @@ def calls(stage: Stage) -> list[Call]:
         Call(template="/api/auth/sign-out", path="/api/auth/sign-out", who=helper, keyed=False),
         Call(template="/api/auth/me", method="GET", path="/api/auth/me", who=helper),
         Call(template="/api/features", method="GET", path="/api/features", who=helper),
+        *_rollout(stage.operator),
         Call(template="/api/health", method="GET", path="/api/health", who=None),
         Call(template="/api/health/live", method="GET", path="/api/health/live", who=None),
         Call(template="/api/health/ready", method="GET", path="/api/health/ready", who=None),
     ]
+
+
+def _rollout(operator: Person) -> list[Call]:
+    """The operators' endpoints. Nothing may call them as they stand: a flag is the whole database's."""
+    rollout, reason = "/api/ops/rollout", {"reason": "A test of ours."}
+    bodies = {
+        "set": {"stage": "percentage:0.01", **reason},
+        "kill": {"why": "other", **reason},
+        "resume": reason,
+        "cohort": {"action": "add", "email": "nobody@example.org", **reason},
+    }
+    changes = [
+        Call(template=f"{rollout}/{verb}", path=f"{rollout}/{verb}", who=operator, body=body)
+        for verb, body in bodies.items()
+    ]
+    return [Call(template=rollout, method="GET", path=rollout, who=operator), *changes]
 
 
 async def contents(stage: Stage) -> dict[str, Any]:

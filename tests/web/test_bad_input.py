@@ -56,6 +56,8 @@ def bad_texts(call: Call, name: str) -> Iterator[str]:
         return
     if name in CHOICES:
         yield from ('"nonsense"', '""', '"OTHER"')
+    if name in ("stage", "why", "action"):
+        yield from ('"nonsense"', '""', '"OFF"')
     if name in TEXTS:
         minimum, maximum = TEXTS[name]
         yield json.dumps("wörds " * 1700 if maximum > 300 else "wörds " * (maximum // 6 + 1))

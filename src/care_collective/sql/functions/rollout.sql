@@ -214,8 +214,11 @@ declare
   v_user_id uuid := (select u.id from care.users u where u.email = v_email and u.deleted_at is null);
   v_now timestamptz := clock_timestamp();
 begin
+  if coalesce(v_email, '') = '' then
+    return care.invalid('email', 'Give the address of the member.');
+  end if;
   if v_user_id is null then
-    return care.invalid('email', format('There is no member with the address %s.', coalesce(nullif(v_email, ''), '…')));
+    return care.invalid('email', format('There is no member with the address %s.', left(v_email, 254)));
   end if;
   if p_action = 'cohort_add' then
     insert into care.rollout_cohort (flag, user_id, added_by, added_at)
@@ -255,7 +258,8 @@ begin
     when p_action = 'resume' then care.resume_rollout(v_flag, p_arguments ->> 'stage', p_actor, p_actor_id, v_words)
     when p_action in ('cohort_add', 'cohort_remove') then
       care.change_cohort(v_flag, p_action, p_arguments ->> 'email', p_actor, p_actor_id, v_words)
-    when p_action <> 'kill' then care.invalid('action', 'Set, kill, resume, cohort_add or cohort_remove.')
+    when p_action like 'cohort%' then care.invalid('action', 'Say whether to add the member or to remove them.')
+    when p_action <> 'kill' then care.invalid('action', 'There is set, kill, resume, cohort_add and cohort_remove.')
     when p_arguments ->> 'why' in ('data-loss', 'security', 'errors', 'complaints', 'other') then
       care.stop_rollout(v_flag, 'kill', p_actor, p_actor_id, p_arguments ->> 'why', v_words)
     else care.invalid('why', 'Say why: data-loss, security, errors, complaints or other.')
@@ -280,6 +284,19 @@ begin
 end
 $$;
 comment on function care.audit(uuid, text, text, text, boolean, jsonb) is 'Writes a line of the audit log, for what was done and for what was refused.';
+
+create or replace function care.audited(p_arguments jsonb, p_answer jsonb)
+returns jsonb
+immutable
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+begin
+  return jsonb_build_object('answer', p_answer, 'arguments',
+    case when char_length(p_arguments::text) <= 4000 then p_arguments end);
+end
+$$;
+comment on function care.audited(jsonb, jsonb) is 'The details of an audited call: what was asked, unless it is too long to keep, and the answer.';
 
 create or replace function care.command_rollout(p_action text, p_arguments jsonb, p_as text, p_login text)
 returns jsonb
@@ -306,7 +323,7 @@ begin
     else care.change_rollout(p_action, p_arguments, v_actor, v_operator.user_id) end;
   perform care.audit(v_operator.user_id, v_actor, 'rollout.' || p_action,
     coalesce(p_arguments ->> 'flag', 'messaging_v2'), v_answer -> 'success' = 'true'::jsonb,
-    jsonb_build_object('arguments', p_arguments, 'answer', v_answer));
+    care.audited(p_arguments, v_answer));
   return v_answer;
 end
 $$;

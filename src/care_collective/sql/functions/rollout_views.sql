@@ -204,6 +204,7 @@ as $$
 declare
   v_caller uuid := care.caller();
   v_operator text := care.acting_operator(v_caller);
+  v_flag text := coalesce(p_arguments ->> 'flag', 'messaging_v2');
   v_answer jsonb;
 begin
   if v_caller is null then
@@ -212,16 +213,46 @@ begin
   v_answer := case
     when v_operator is null then care.refusal('permission_denied', 'role',
       jsonb_build_object('message', 'This is for operators. Ask whoever runs this site.'))
-    when p_action = 'see' then care.rollout_json(coalesce(p_arguments ->> 'flag', 'messaging_v2'))
-    else care.change_rollout(p_action, p_arguments, v_operator, v_caller) end;
+    when p_action = 'see' then care.rollout_json(v_flag)
+    else care.change_once(p_action, p_arguments, v_flag, v_operator, v_caller) end;
   -- Looking is an operator's every minute: only where it was refused does it leave a line.
   if p_action <> 'see' or v_operator is null then
-    perform care.audit(v_caller, coalesce(v_operator, 'a member'), 'rollout.' || p_action,
-      coalesce(p_arguments ->> 'flag', 'messaging_v2'), v_answer -> 'success' = 'true'::jsonb,
-      jsonb_build_object('arguments', p_arguments, 'answer', v_answer));
+    perform care.audit(v_caller, coalesce(v_operator, 'a member'), 'rollout.' || p_action, v_flag,
+      v_answer -> 'success' = 'true'::jsonb, care.audited(p_arguments, v_answer));
   end if;
   return v_answer;
 end
 $$;
 comment on function care.operate_rollout(text, jsonb) is
   'What an operator does over HTTP: see, set, kill, resume, cohort_add, cohort_remove. Refused and audited for anybody else.';
+
+create or replace function care.change_once(
+  p_action text, p_arguments jsonb, p_flag text, p_operator text, p_operator_id uuid)
+returns jsonb
+volatile
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_me care.writing;
+  v_answer jsonb;
+begin
+  -- The lock first, so that of two calls with one key the second finds the first one's answer.
+  perform care.lock_flag(p_flag);
+  v_me.community_id := care.community();
+  v_me.user_id := p_operator_id;
+  if v_me.community_id is not null then
+    v_me := care.recall(v_me, 'rollout.' || p_action, p_arguments);
+  end if;
+  if v_me.answer is not null then
+    return v_me.answer;
+  end if;
+  v_answer := care.change_rollout(p_action, p_arguments, p_operator, p_operator_id);
+  if v_answer -> 'success' <> 'true'::jsonb then
+    return v_answer;
+  end if;
+  return care.remember(v_me, v_answer);
+end
+$$;
+comment on function care.change_once(text, jsonb, text, text, uuid) is
+  'As change_rollout, once for an idempotency key; the key is kept in the community that the operator acts in.';
