@@ -29,12 +29,16 @@ class Function:
         return bool(OWN_ID & set(self.arguments))
 
 
-async def offered(care: Care) -> list[Function]:
-    """Every function of ours that clients may execute, so that a new one cannot be forgotten."""
+async def offered(care: Care, role: str = "care_app") -> list[Function]:
+    """Every function of schema public that a role may execute, so that a new one cannot be forgotten.
+
+    What `authenticated` may is offered to clients; `care_app` may take V1's three steps besides.
+    """
     rows = await care.owner.fetch(
         "select p.proname, coalesce(p.proargnames[:p.pronargs], '{}') as names, p.provolatile = 'v' as writes "
         "from pg_proc p where p.pronamespace = 'public'::regnamespace and p.proowner = 'care_owner'::regrole "
-        "and has_function_privilege('authenticated', p.oid, 'execute') order by p.proname"
+        "and has_function_privilege($1, p.oid, 'execute') order by p.proname",
+        role,
     )
     return [Function(row["proname"], tuple(row["names"]), row["writes"]) for row in rows]
 

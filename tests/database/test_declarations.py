@@ -90,7 +90,7 @@ async def test_rows_of_every_table_fit_their_types(shared: Care) -> None:
 
 
 async def test_arguments_fit_their_functions(shared: Care) -> None:
-    for function in await offered(shared):
+    for function in await offered(shared, "authenticated"):
         kind = getattr(schema, "".join(part.capitalize() for part in function.name.split("_")) + "Args")
         assert kind.__struct_fields__ == tuple(function.arguments)
     given = schema.CreateHelpRequestArgs(p_title="Groceries on Friday", p_category="groceries-meals")

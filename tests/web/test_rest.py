@@ -24,6 +24,7 @@ from web_harness import SETTINGS, MakeClient, bearer, browser, raw, services_for
 
 RPC = "/rest/v1/rpc/"
 CREATE, SEND, GET = "create_conversation_atomic", "send_message_v2", "get_conversation_v2"
+LEGACY = "legacy_open_conversation"
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
@@ -170,6 +171,12 @@ async def test_an_unknown_function_and_wrong_names_are_told_as_postgrest_tells_t
         ("doctor", {}, "doctor without parameters"),
         ("violations", {}, "violations without parameters"),
         ("care.caller", {}, "care.caller without parameters"),
+        # V1's own steps would open conversations that nobody counts.
+        (
+            LEGACY,
+            {"p_help_request_id": None, "p_initial_message": None},
+            f"{LEGACY}(p_help_request_id, p_initial_message)",
+        ),
         ("pg_sleep", {"a": 1}, "pg_sleep(a)"),
         ("x;select 1", {}, "x;select 1 without parameters"),
         ("caf\u00e9", {"\u2028": 1}, "caf\u00e9(\u2028)"),

@@ -261,32 +261,6 @@ class GetMessagesArgs(Struct, frozen=True, kw_only=True):
     p_limit: int | UnsetType = UNSET
 
 
-class LegacyAddParticipantsArgs(Struct, frozen=True, kw_only=True):
-    """V1, second of three steps: the two people. May be repeated."""
-
-    p_conversation_id: UUID
-    p_recipient_id: UUID
-
-
-class LegacyOpenConversationArgs(Struct, frozen=True, kw_only=True):
-    """V1, first of three steps: all checks of an offer and the conversation's row; names the recipient for the
-    next two. An answer without recipient_id needs no further step.
-    """
-
-    p_help_request_id: UUID
-    p_initial_message: str
-
-
-class LegacyWriteFirstMessageArgs(Struct, frozen=True, kw_only=True):
-    """V1, last of three steps: the first message, both inboxes and the event. Success goes to the one call that
-    wrote them, and to the retries of its key.
-    """
-
-    p_conversation_id: UUID
-    p_recipient_id: UUID
-    p_content: str
-
-
 class ListConversationsArgs(Struct, frozen=True, kw_only=True):
     """The caller's conversations of both engines, by last activity. p_limit 1 to 50, p_filter all or unread."""
 

@@ -295,31 +295,6 @@ export type Database = {
         }
         Returns: Json
       }
-      /** V1, second of three steps: the two people. May be repeated. */
-      legacy_add_participants: {
-        Args: {
-          p_conversation_id: string
-          p_recipient_id: string
-        }
-        Returns: Json
-      }
-      /** V1, first of three steps: all checks of an offer and the conversation's row; names the recipient for the next two. An answer without recipient_id needs no further step. */
-      legacy_open_conversation: {
-        Args: {
-          p_help_request_id: string
-          p_initial_message: string
-        }
-        Returns: Json
-      }
-      /** V1, last of three steps: the first message, both inboxes and the event. Success goes to the one call that wrote them, and to the retries of its key. */
-      legacy_write_first_message: {
-        Args: {
-          p_conversation_id: string
-          p_recipient_id: string
-          p_content: string
-        }
-        Returns: Json
-      }
       /** The caller's conversations of both engines, by last activity. p_limit 1 to 50, p_filter all or unread. */
       list_conversations: {
         Args: {

@@ -50,15 +50,6 @@ class Opened(msgspec.Struct, frozen=True):
     message: str
 
 
-class LegacyOpened(msgspec.Struct, frozen=True):
-    """V1's first step. Without recipient_id there is no further one."""
-
-    success: Literal[True]
-    conversation_id: UUID
-    recipient_id: UUID | None = None
-    message: str | None = None
-
-
 class Written(msgspec.Struct, frozen=True):
     """A message that was written."""
 
@@ -91,20 +82,16 @@ class Thread(msgspec.Struct, frozen=True):
 
 
 class Like(msgspec.Struct, frozen=True):
-    """What a function answers, and the handler of /api that calls the same; `renamed`: an argument of another name."""
+    """What a function answers, and the handler of /api that calls the same."""
 
     answer: type
     handler: str
-    renamed: dict[str, str] = {}
 
 
 KNOWN: Final = {
     "create_conversation_atomic": Like(Opened, "start_conversation"),
     "send_message_v2": Like(Written, "send_message"),
     "get_conversation_v2": Like(Thread, "get_messages"),
-    "legacy_open_conversation": Like(LegacyOpened, "start_conversation"),
-    "legacy_add_participants": Like(schemas.Done, "start_conversation"),
-    "legacy_write_first_message": Like(Opened, "start_conversation", {"p_content": "initial_message"}),
     "list_conversations": Like(schemas.ConversationPage, "list_conversations"),
     "list_offers": Like(schemas.ConversationPage, "list_offers"),
     "get_messages": Like(schemas.MessagePage, "get_messages"),
@@ -172,10 +159,9 @@ def operations(counterparts: dict[str, Counterpart]) -> Iterator[tuple[str, dict
         name = function.plain_name.removeprefix("public.")
         like = KNOWN.get(name)
         other = counterparts.get(like.handler) if like is not None else None
-        renamed = like.renamed if like is not None else {}
         fields = other.fields if other is not None else {}
         properties = {
-            argument.name: _argument(argument, fields.get(renamed.get(argument.name, argument.name.removeprefix("p_"))))
+            argument.name: _argument(argument, fields.get(argument.name.removeprefix("p_")))
             for argument in function.arguments
         }
         codes = _codes(name, other)
