@@ -120,9 +120,14 @@ class Database:
         for attempt in range(1, _ATTEMPTS + 1):
             connected = False
             try:
-                async with self.pool.acquire(timeout=self._acquire_seconds) as connection:
-                    connected = True
+                # Not the pool's own time-out: that makes a task at each call.
+                async with asyncio.timeout(self._acquire_seconds):
+                    connection = await self.pool.acquire()
+                connected = True
+                try:
                     return await self._fetch(connection, statement, caller, arguments.values())
+                finally:
+                    await self.pool.release(connection)
             except (asyncpg.DataError, ValueError, OverflowError) as error:
                 # Refused by the driver before anything was sent, or by the server as no value of its type.
                 refused = CareError(Code.VALIDATION_ERROR)

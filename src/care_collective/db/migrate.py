@@ -7,6 +7,7 @@ every function and run again whenever that text changes.
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Final
@@ -97,10 +98,12 @@ class Plan:
         return not self.migrations and not self.rooms
 
 
+@cache
 def _checksum(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+@cache  # a running process is of the release that it was started as, and its health is asked every few seconds
 def _read(folder: str) -> dict[str, str]:
     found = (_SQL / folder).iterdir()
     return {entry.name.removesuffix(".sql"): entry.read_text("utf-8") for entry in sorted(found, key=lambda e: e.name)}

@@ -3,10 +3,13 @@
 No event carries a member's words or a secret; a stack is written without the values of its variables.
 """
 
+import json
 import logging
 import sys
-from typing import Final, TextIO
+from collections.abc import Callable
+from typing import Any, Final, TextIO
 
+import msgspec
 import structlog
 from structlog.typing import Processor
 
@@ -20,6 +23,13 @@ _SHARED: Final[tuple[Processor, ...]] = (
 )
 
 
+def _json(event: dict[str, Any], default: Callable[[Any], Any]) -> str:
+    try:
+        return msgspec.json.encode(event, enc_hook=default).decode()
+    except (UnicodeEncodeError, TypeError):  # a lone surrogate in a caller's path, a key that is no text
+        return json.dumps(event, default=default)
+
+
 def configure(log: Log, *, stream: TextIO | None = None) -> None:
     """Sends all events of `log.level` and above to `stream`, standard error by default. Once a process."""
     stream = stream or sys.stderr
@@ -27,7 +37,7 @@ def configure(log: Log, *, stream: TextIO | None = None) -> None:
     renderer: Processor = (
         structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback)
         if plain
-        else structlog.processors.JSONRenderer()
+        else structlog.processors.JSONRenderer(serializer=_json)
     )
     level = getattr(logging, log.level.upper())
     structlog.configure(

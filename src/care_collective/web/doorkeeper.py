@@ -3,6 +3,7 @@
 Coarse on purpose: members' own limits are in the database. Knows addresses and counts, nothing of what is asked.
 """
 
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 
@@ -14,6 +15,7 @@ REQUESTS: Final = 3000
 REMEMBERED: Final = 10_000
 
 
+@lru_cache(maxsize=REMEMBERED)
 def household(address: str) -> str | None:
     """What is counted together: an IPv4 address, or the /64 of an IPv6 one. None for this machine's own programs."""
     if not address:
