@@ -10,14 +10,13 @@ from uuid import UUID, uuid4
 
 import httpx
 import msgspec
-import uvicorn
 
 from care_collective.accounts import tokens
 from care_collective.db.listen import Listener
 from care_collective.settings import Settings
 from care_collective.web.app import make_app
 from care_collective.web.edge import Edge
-from care_collective.web.server import make_config
+from care_collective.web.server import Server, make_config
 from care_collective.web.services import Services, make_services, utc_now
 from harness import Care, Person, Town
 
@@ -80,7 +79,7 @@ def of(conversation: UUID | str, verb: str = "messages") -> str:
     return f"/api/messaging/conversations/{conversation}/{verb}"
 
 
-class _Server(uvicorn.Server):
+class _Server(Server):
     """uvicorn inside a test: signals stay with pytest."""
 
     @contextmanager
@@ -92,7 +91,8 @@ class _Server(uvicorn.Server):
 async def serving(services: Services) -> AsyncIterator[int]:
     """The application on a real socket of this machine, served as in production; its port."""
     settings = msgspec.structs.replace(services.settings, host="127.0.0.1", port=0)
-    server = _Server(make_config(settings, application_of(services)))
+    config = make_config(settings, application_of(services))
+    server = _Server(config, ready=lambda: None, ending=services.live.end)
     task = asyncio.create_task(server.serve())
     while not server.started and not task.done():  # noqa: ASYNC110  uvicorn has no event to wait for
         await asyncio.sleep(0)

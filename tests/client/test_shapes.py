@@ -59,11 +59,13 @@ async def document(port: int) -> dict[str, Any]:
 async def test_every_answer_of_the_description_has_its_type_member_by_member(document: dict[str, Any]) -> None:
     described = document["components"]["schemas"]
     answered = {
-        answer["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        one["$ref"].rpartition("/")[2]
         for path, methods in document["paths"].items()
         if path.startswith("/api/")
         for operation in methods.values()
         for answer in operation["responses"].values()
+        for content in answer["content"].values()
+        for one in content["schema"].get("oneOf", [content["schema"]])
     }
     assert answered <= set(TYPES), "answers that the client has no type for: add them to client/models.py"
     _, own = msgspec.json.schema_components(TYPES.values())
@@ -82,8 +84,10 @@ class Heard(msgspec.Struct):
 
     async def hear(self, answer: httpx.Response) -> None:
         """Keeps an answer, as httpx's hook."""
-        await answer.aread()
         self.paths.append((answer.request.method.lower(), answer.request.url.path))
+        if answer.headers["content-type"].startswith("text/event-stream"):
+            return  # it has no end
+        await answer.aread()
         self.bodies.append(answer.json())
 
 
@@ -126,6 +130,14 @@ async def test_every_path_has_a_method_whose_result_is_the_whole_answer(
     page = await whole(helping.messaging.get_messages(conversation))
     assert [m.seq for m in page.messages] == [0, 1]
     assert page.messages[0].created_at.tzinfo is not None
+    live = helping.messaging.live(conversation, after=-1)
+    seen = [await anext(live) for _ in range(3)]
+    await live.aclose()
+    row = await whole(helping.messaging.list_conversations())
+    assert seen[:2] == page.messages
+    assert seen[2] == models.LiveState(
+        unread=models.Unread(conversations=0, messages=0), conversations=row.conversations
+    )
     await whole(asking.messaging.list_offers(request))
     await whole(helping.messaging.list_conversations())
     listed = await whole(helping.requests.list())

@@ -17,7 +17,7 @@ SQL = Path(care_collective.__file__).parent / "sql"
 TOOLS = Path(sys.executable).parent
 SQUAWK_EXCLUDED = {
     "prefer-robust-stmts",  # the runner makes each file one transaction
-    "require-concurrent-index-creation",  # the tables are made in the same file
+    "require-concurrent-index-creation",  # a migration is one transaction
     "require-lock-timeout",  # the runner sets both
     "require-statement-timeout",
     "prefer-bigint-over-int",  # counters of one conversation or one member

@@ -22,9 +22,9 @@ CLIENTS = {
 LEGACY = {"legacy_add_participants", "legacy_open_conversation", "legacy_write_first_message"}
 WEB_PROCESS = {
     "close_session", "community_for_host", "find_credential", "forget_node", "get_community", "health", "is_in_cohort",
-    "join_community", "me", "open_session", "operate_rollout", "prune", "read_flag", "read_flags", "read_session",
-    "record_attempts", "record_minutes", "report_node", "rollout_numbers", "sign_up", "stop_rollout", "store_secret",
-    "take_sign_in", "warn_rollout",
+    "join_community", "live", "me", "open_session", "operate_rollout", "prune", "publish_hints", "read_flag",
+    "read_flags", "read_session", "record_attempts", "record_minutes", "report_node", "rollout_numbers", "sign_up",
+    "stop_rollout", "store_secret", "take_sign_in", "warn_rollout",
 }  # fmt: skip
 
 RELATIONS = (

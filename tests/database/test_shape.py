@@ -17,9 +17,9 @@ WITHOUT_COMMUNITY = {
     "care.rollout_changes", "care.rollout_nodes", "care.audit_log", "care.engine_outcomes", "care.engine_minutes",
     "care.engine_writers",
 }  # fmt: skip
-# What looks across communities by its purpose: pruning, health and the rollout's numbers; and a view over a view, which
-# hands the column on.
-ACROSS = {"prune", "health", "rollout_numbers", "shown_messages"}
+# What looks across communities by its purpose: pruning, health, the relay of hints and the rollout's numbers; and a
+# view over a view, which hands the column on.
+ACROSS = {"prune", "prune_outbox", "health", "publish_hints", "hints", "rollout_numbers", "shown_messages"}
 PRODUCT_KEYS = (
     "select c.conrelid::regclass::text as relation, c.conname, c.contype::text, c.confdeltype::text, "
     "case when n.nspname = 'public' then 'public.' || t.relname else n.nspname || '.' || t.relname end as name, "

@@ -128,6 +128,13 @@ def calls(stage: Stage) -> list[Call]:
         ),
         Call(template=f"{thread}/messages", path=of(stage.conversation), who=owner, body={"content": "Thank you!"}),
         Call(template=f"{thread}/read", path=of(stage.conversation, "read"), who=owner, body={"seq": 0}),
+        Call(
+            template=f"{messaging}/stream",
+            method="GET",
+            path=f"{messaging}/stream",
+            who=owner,
+            query=("conversation", "after"),
+        ),
         Call(template=f"{messaging}/accept-offer", path=f"{messaging}/accept-offer", who=owner, body=decision),
         Call(template=f"{messaging}/step-back", path=f"{messaging}/step-back", who=helper, body=decision),
         Call(template=f"{messaging}/release-helper", path=f"{messaging}/release-helper", who=owner, body=decision),

@@ -26,6 +26,7 @@ QUERIES: dict[str, tuple[str, ...]] = {
     "urgency": ("x", "%00", ""),
     "search": ("%00", "a" * 101),
     "mine": ("2", "maybe", "", "%00"),
+    "conversation": ("abc", "", "%00", "7"),
     "before": ("abc", str(2**31), str(2**63), "-2", "", "%00"),
     "after": ("abc", str(2**31), str(-(2**63)), "-2", "", "%00"),
 }
@@ -84,8 +85,10 @@ async def test_paths_and_methods_that_there_are_none_of(client: MakeClient, stag
         options = await caller.request("OPTIONS", call.path)
         assert options.status_code == 204
         if call.method == "GET":
-            head, got = await client(call.who).head(call.path), await client(call.who).get(call.path)
-            assert (head.status_code, head.content) == (got.status_code, b"")
+            head = await client(call.who).head(call.path)
+            # A stream has no end that could be waited for.
+            status = 200 if call.path.endswith("/stream") else (await client(call.who).get(call.path)).status_code
+            assert (head.status_code, head.content) == (status, b"")
     page = await caller.post("/account")
     assert (page.status_code, "GET" in page.headers["allow"]) == (405, True)
 

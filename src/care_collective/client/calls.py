@@ -1,56 +1,22 @@
 """Reads and writes with their attempts: what is tried again, and that a write keeps its one key through all of them."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from typing import Any, Final, TypeVar
 from uuid import UUID, uuid4
 
 import msgspec
 
-from care_collective.client.errors import CareClientError, ConnectionFailed, Unauthenticated
+from care_collective.client.errors import CareClientError, Unauthenticated
+from care_collective.client.live import Event, follow
 from care_collective.client.models import Written
+from care_collective.client.retries import Retries
 from care_collective.client.session import Identity, Session
 from care_collective.client.wire import Shape, Wire
 
-# Seconds. The pause before attempt n + 1 is drawn from 0 to FIRST * 2 ** n, and added to what the server asked for.
-_FIRST: Final = 0.2
-_LONGEST: Final = 30.0
-# A limit that lasts longer, as a restricted member's day does, is not waited for.
-_LONGEST_LIMIT: Final = 3600.0
 _LONGEST_KEY: Final = 255
 
 Result = TypeVar("Result", bound=Written)
 Found = TypeVar("Found")
-Sleep = Callable[[float], Awaitable[None]]
-
-
-class Retries(msgspec.Struct, frozen=True, kw_only=True):
-    """When a call is tried again. `attempts` 1 or more; `random` answers from 0 up to 1; `sleep` takes seconds."""
-
-    attempts: int
-    wait_for_limits: bool
-    sleep: Sleep
-    random: Callable[[], float]
-
-    def __post_init__(self) -> None:
-        if self.attempts < 1:
-            raise ValueError("attempts is 1 or more")
-
-    def pause(self, error: CareClientError, attempt: int) -> float | None:
-        """Seconds to wait after a failed attempt, counted from 1; None: no further one.
-
-        Tried again are an answer that did not come or said 503, and a limit where that was asked for. Nothing else.
-        """
-        if attempt >= self.attempts:
-            return None
-        drawn = self.random() * min(_FIRST * 2.0 ** min(attempt, 10), _LONGEST)
-        if isinstance(error, ConnectionFailed):
-            return drawn
-        asked = float(error.problem.retry_after or 0)
-        if error.status == 503:
-            return drawn + min(asked, _LONGEST)
-        if error.status == 429 and self.wait_for_limits and asked <= _LONGEST_LIMIT:
-            return drawn + asked
-        return None
 
 
 class Calls:
@@ -69,6 +35,11 @@ class Calls:
             return (await self._wire.answer("GET", path, shape, headers=caller.headers(), params=query))[0]
 
         return await self._tried(attempt)
+
+    def follow(self, path: str, *, after: int | None, **params: object) -> AsyncGenerator[Event, None]:
+        """The events of a live stream from a seq on, None: from now on; for ever. Errors: CareClientError."""
+        query = {name: _parameter(value) for name, value in params.items() if value is not None}
+        return follow(self._wire, self._session, self._retries, path, query, after)
 
     async def look(self, path: str, shape: type[Shape], *, also: Collection[int] = ()) -> Shape:
         """Reads `path` as nobody in particular, in one attempt; an answer of a status in `also` is a result too."""

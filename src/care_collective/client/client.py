@@ -9,10 +9,11 @@ from typing import Final, Self
 import httpx
 
 from care_collective.client.accounts import Accounts
-from care_collective.client.calls import Calls, Retries
+from care_collective.client.calls import Calls
 from care_collective.client.health import ServerHealth
 from care_collective.client.messaging import Messaging
 from care_collective.client.requests import Requests
+from care_collective.client.retries import Retries
 from care_collective.client.session import Credentials, Session
 from care_collective.client.wire import Wire
 

@@ -1,14 +1,17 @@
 """Conversations: offer, list, read, write, mark, decide, close, reopen."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from uuid import UUID
 
 from care_collective.client.calls import Calls, part
+from care_collective.client.live import read_event
 from care_collective.client.models import (
     Conversation,
     ConversationPage,
     Done,
     HelpRequestMoved,
+    LiveState,
     Marked,
     Message,
     MessagePage,
@@ -85,6 +88,29 @@ class Messaging:
                 after = message.seq
             if not page.has_more or not page.messages:
                 return
+
+    async def live(
+        self, conversation_id: UUID | None = None, *, after: int | None = None
+    ) -> AsyncGenerator[Message | LiveState, None]:
+        """What happens, as it happens, for ever: with a conversation its messages after a seq (None: from now on), in
+        order, none missed and none twice; in every stream the state, what is unread and the inbox rows that changed.
+
+        Comes back by itself when it is cut. Errors: CareClientError for what another try will not mend.
+        """
+        chosen = None if conversation_id is None else part(conversation_id)
+        async with aclosing(self._calls.follow(f"{_PATH}/stream", after=after, conversation=chosen)) as events:
+            async for event in events:
+                if event.name == "":
+                    yield read_event(event.data, Message)
+                elif event.name == "state":
+                    yield read_event(event.data, LiveState)
+
+    async def live_messages(self, conversation_id: UUID, *, after: int | None = None) -> AsyncGenerator[Message, None]:
+        """The messages of `live` alone."""
+        async with aclosing(self.live(conversation_id, after=after)) as told:
+            async for one in told:
+                if isinstance(one, Message):
+                    yield one
 
     async def send_message(self, conversation_id: UUID, content: str, *, key: str | None = None) -> Sent:
         """Writes a message of 1 to 1000 characters.

@@ -114,6 +114,20 @@ class ConversationPage(msgspec.Struct, frozen=True, kw_only=True):
     next_cursor: str | None
 
 
+class Unread(msgspec.Struct, frozen=True, kw_only=True):
+    """How many conversations, up to 100, hold how many unread messages."""
+
+    conversations: int
+    messages: int
+
+
+class LiveState(msgspec.Struct, frozen=True, kw_only=True):
+    """The present state, as a live stream tells it: what is unread, and inbox rows that are new or changed."""
+
+    unread: Unread
+    conversations: list[Conversation]
+
+
 class MessagePage(msgspec.Struct, frozen=True, kw_only=True):
     """A page of a thread, oldest first; `has_more`: there are more in the direction of reading."""
 
@@ -230,12 +244,13 @@ class Migrations(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """How a node and its database are; `status` is ok, behind or unavailable."""
+    """How a node and its database are; `status` is ok, behind or unavailable. `listening`: live streams are prompt."""
 
     version: str
     flag: Flag
     status: str
     database: str
+    listening: bool
     server_version: int | None = None
     migrations: Migrations | None = None
     outbox_lag_seconds: float | None = None

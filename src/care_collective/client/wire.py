@@ -1,6 +1,7 @@
 """One request and its answer. Knows neither who calls nor what is tried again."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
 import httpx
@@ -19,6 +20,8 @@ _BROKEN: Final = (
     httpx.ProxyError,
     httpx.DecodingError,
 )
+# A live stream shows a sign of life every 20 seconds.
+_SILENCE_SECONDS: Final = 60.0
 _JSON: Final = {"Accept": "application/json"}
 
 
@@ -58,14 +61,42 @@ class Wire:
                 follow_redirects=False,
             )
         except _BROKEN as error:
-            words = f"No whole answer came ({type(error).__name__})."
-            raise ConnectionFailed(Problem(words=words)) from error
+            raise _broken(error) from error
         if found.status_code not in also and found.status_code >= 400:
             raise from_answer(found)
         try:
             return msgspec.json.decode(found.content, type=shape), found
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise _unread(found) from error
+
+    @asynccontextmanager
+    async def opened(
+        self, path: str, *, headers: Mapping[str, str], params: Mapping[str, str]
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Opens a stream, whose bytes come as they are sent. Errors, within the block too: as `answer`."""
+        # The pool's own wait and the connection's stay those of `http`; between two signs of life more may pass.
+        times = httpx.Timeout(**{**self.http.timeout.as_dict(), "read": _SILENCE_SECONDS})
+        try:
+            async with self.http.stream(
+                "GET",
+                self._base_url + path,
+                params=params or None,
+                headers={"Accept": "text/event-stream", "Cache-Control": "no-store", **headers},
+                timeout=times,
+                follow_redirects=False,
+            ) as found:
+                if found.status_code >= 400:
+                    await found.aread()
+                    raise from_answer(found)
+                if not found.headers.get("content-type", "").startswith("text/event-stream"):
+                    raise _unread(found)
+                yield found.aiter_bytes()
+        except _BROKEN as error:
+            raise _broken(error) from error
+
+
+def _broken(error: Exception) -> ConnectionFailed:
+    return ConnectionFailed(Problem(words=f"No whole answer came ({type(error).__name__})."))
 
 
 def _unread(found: httpx.Response) -> CareClientError:

@@ -253,6 +253,15 @@ class Messaging:
             p_limit=limit,
         )
 
+    async def live(
+        self, caller: Caller, conversation_id: UUID | None, *, after: int | None, changed: list[UUID] | None
+    ) -> Answer:
+        """What a live stream shows: up to 100 messages of a conversation after a seq (None: none), what is unread, and
+        the inbox rows of conversations that changed (None: the newest 20)."""
+        return await self._database.call(
+            "care.live", caller, p_conversation_id=conversation_id, p_after=after, p_changed=changed
+        )
+
     async def list_conversations(self, caller: Caller, *, cursor: str | None, limit: int, filter_: str) -> Answer:
         """The caller's conversations of both engines by last activity; `limit` 1 to 50, `filter_` all or unread."""
         return await self._called("list_conversations", caller, p_cursor=cursor, p_limit=limit, p_filter=filter_)

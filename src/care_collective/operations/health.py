@@ -8,9 +8,12 @@ from care_collective.db.migrate import mismatch
 from care_collective.errors import CareError, Code
 
 
-async def report(database: Database, *, flag: dict[str, Any]) -> dict[str, Any]:
-    """The health of this node. `status` is ok, behind (the database is not this release's) or unavailable."""
-    base: dict[str, Any] = {"version": __version__, "flag": flag}
+async def report(database: Database, *, flag: dict[str, Any], listening: bool) -> dict[str, Any]:
+    """The health of this node. `status` is ok, behind (the database is not this release's) or unavailable.
+
+    `flag` and `listening`, whether notifications arrive, are this process's own.
+    """
+    base: dict[str, Any] = {"version": __version__, "flag": flag, "listening": listening}
     try:
         found = (await database.call("care.health")).data()
     except CareError as error:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
-from litestar import Litestar
+from litestar import Litestar, Request
 from litestar.datastructures import CacheControlHeader, State
 from litestar.static_files import create_static_files_router
 
@@ -16,6 +16,7 @@ from care_collective.web import description, errors, rest
 from care_collective.web.body import MAX_BYTES, StrictRequest
 from care_collective.web.edge import Application, Edge
 from care_collective.web.pages import accounts, reference
+from care_collective.web.security import SAFE_METHODS
 from care_collective.web.services import Services
 
 
@@ -32,6 +33,7 @@ def make_app(services: Services) -> Edge:
             for work in (
                 keep_pruned(services.database),
                 services.listener.run(),
+                services.relay.run(),
                 services.flags.follow(),
                 services.outcomes.run(),
             )
@@ -44,6 +46,11 @@ def make_app(services: Services) -> Edge:
             await asyncio.gather(*beside, return_exceptions=True)
             await services.outcomes.close()
             await services.close()
+
+    async def after_response(request: Request[Any, Any, Any]) -> None:
+        # Here for every verb there is and will be; what other processes write is found by looking.
+        if request.method not in SAFE_METHODS:
+            services.relay.nudge()
 
     static = create_static_files_router(
         "/static",
@@ -65,6 +72,7 @@ def make_app(services: Services) -> Edge:
         request_max_body_size=MAX_BYTES,
         exception_handlers=handlers,
         lifespan=[lifespan],
+        after_response=after_response,
         state=State({"services": services}),
         openapi_config=None,  # made once a process, in description.py
         logging_config=None,

@@ -20,7 +20,7 @@ from litestar.routes import HTTPRoute
 from care_collective import __version__
 from care_collective.errors import STATUS, Code
 from care_collective.web import functions, security
-from care_collective.web.api import auth, health, messaging, requests, rollout, schemas
+from care_collective.web.api import auth, health, messaging, requests, rollout, schemas, stream
 from care_collective.web.body import check_query
 
 DESCRIPTION: Final = """\
@@ -29,7 +29,7 @@ in the header X-CSRF-Token. Every write but sign-up, sign-in and sign-out takes 
 printable ASCII characters: the same key and content are answered as before, with Idempotency-Replayed: true."""
 
 
-ROOMS: Final = (messaging.router, requests.router, auth.router, health.router, rollout.router)
+ROOMS: Final = (messaging.router, stream.router, requests.router, auth.router, health.router, rollout.router)
 _REFERENCE: Final = "#/components/schemas/{name}"
 _JSON: Final = "application/json"
 _HEADERS: Final = {
@@ -225,9 +225,11 @@ def _successes(
             continue
         headers = ("X-Request-Id", "Idempotency-Replayed") if keyed else ("X-Request-Id",)
         content: dict[str, Any] = {"schema": {"type": "string"}}
-        if isinstance(answer.data_container, type) and issubclass(answer.data_container, msgspec.Struct):
-            shapes.add(answer.data_container)
-            content = {"schema": reference(answer.data_container)}
+        either = get_args(answer.data_container) or (answer.data_container,)  # a stream's events have several shapes
+        if all(isinstance(one, type) and issubclass(one, msgspec.Struct) for one in either):
+            shapes.update(either)
+            found = [reference(one) for one in either]
+            content = {"schema": found[0] if len(found) == 1 else {"oneOf": found}}
         media_type = getattr(answer.media_type, "value", answer.media_type)
         yield (
             str(status),

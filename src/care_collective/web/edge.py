@@ -62,13 +62,13 @@ class Edge:
             return
         request_id = self._new_id()
         # The application's own state, copied: what one request adds is not seen by the next.
-        scope["state"] = {**scope.get("state", {}), "request_id": request_id}
+        only_head = scope["method"] == "HEAD"
+        scope["state"] = {**scope.get("state", {}), "request_id": request_id, "only_head": only_head}
         address = scope["client"][0] if scope.get("client") else ""
         began = self._clock()
         status = 0
 
         # Whoever may GET may ask for the head alone; servers must know HEAD (RFC 9110, 9.1), our router does not.
-        only_head = scope["method"] == "HEAD"
         inner = {**scope, "method": "GET"} if only_head else scope
 
         async def sending(message: Message) -> None:

@@ -87,12 +87,13 @@ class Protocol(HttpToolsProtocol):
         self._deadline = None if seconds is None else self.loop.call_later(seconds, self.transport.close)
 
 
-class _Server(uvicorn.Server):
-    """Tells when it listens."""
+class Server(uvicorn.Server):
+    """Tells when it listens, by `ready`, and when it is about to wait for the requests in flight, by `ending`."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, *, ready: Callable[[], None], ending: Callable[[], None]) -> None:
         super().__init__(config)
         self._ready = ready
+        self._ending = ending
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         """Starts listening and says so. A signal that came meanwhile ends what has been started."""
@@ -101,6 +102,11 @@ class _Server(uvicorn.Server):
             await self.shutdown(sockets)
         elif self.started:
             self._ready()
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """Ends. What would go on for ever is told so, instead of being waited for."""
+        self._ending()
+        await super().shutdown(sockets)
 
 
 async def serve(settings: Settings, database: Database, listener: Listener, *, ready: Callable[[str], None]) -> None:
@@ -114,7 +120,7 @@ async def serve(settings: Settings, database: Database, listener: Listener, *, r
     services = make_services(settings, database, listener)
     openfeature.api.set_provider(RolloutProvider(services.flags))
     config = make_config(settings, make_app(services))
-    server = _Server(config, lambda: ready(settings.base_url))
+    server = Server(config, ready=lambda: ready(settings.base_url), ending=services.live.end)
     await server.serve([listening])
 
 

@@ -14,6 +14,8 @@ from care_collective.accounts.tokens import SecretVerifier, Verifier
 from care_collective.db.call import Database
 from care_collective.db.listen import Listener
 from care_collective.messaging.service import Messaging
+from care_collective.notifications.live import Hub
+from care_collective.notifications.relay import Relay
 from care_collective.requests.service import Requests
 from care_collective.rollout import policy
 from care_collective.rollout.node import this_node
@@ -32,13 +34,15 @@ def utc_now() -> datetime:
 class Services:
     """Everything a handler may call. `close` ends what was opened here; the database is its maker's to close.
 
-    `listener` runs and `flags` follow while the application does.
+    `listener` and `relay` run and `flags` follow while the application does.
     """
 
     settings: Settings
     secret_key: str
     database: Database
     listener: Listener
+    relay: Relay
+    live: Hub
     accounts: Accounts
     passwords: Passwords
     communities: Communities
@@ -73,6 +77,8 @@ def make_services(
         secret_key=settings.require_secret_key(),
         database=database,
         listener=listener,
+        relay=Relay(database),
+        live=Hub(listener),
         accounts=Accounts(database, hasher),
         passwords=hasher,
         communities=Communities(database),

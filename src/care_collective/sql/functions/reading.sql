@@ -143,6 +143,7 @@ as $$
 declare
   v_me care.writing;
   v_thread care.thread;
+  v_before integer;
   v_seq integer;
   v_unread integer;
 begin
@@ -157,8 +158,8 @@ begin
   end if;
 
   -- The own member row first, then the count: a message that commits in between waits for this row and adds itself.
-  select greatest(m.last_read_seq, p_seq)
-    into v_seq
+  select m.last_read_seq, greatest(m.last_read_seq, p_seq)
+    into v_before, v_seq
     from public.conversation_members m
    where m.community_id = v_me.community_id
      and m.conversation_id = v_thread.id
@@ -172,6 +173,10 @@ begin
    where m.community_id = v_me.community_id
      and m.conversation_id = v_thread.id
      and m.user_id = v_me.user_id;
+  if v_seq > v_before then
+    perform care.announce(v_me.community_id, v_me.user_id, 'conversation.read', v_thread.help_request_id, v_thread.id,
+      v_seq);
+  end if;
   return care.remember(v_me,
     jsonb_build_object('success', true, 'last_read_seq', v_seq, 'unread', v_unread));
 exception when others then

@@ -36,7 +36,7 @@ async def _report(request: AnyRequest) -> dict[str, Any]:
         "stale": flags.stale,
         "generation": flags.generation,
     }
-    return await health.report(services.database, flag=flag)
+    return await health.report(services.database, flag=flag, listening=services.listener.connected)
 
 
 @get("/health", responses=_either(schemas.Health))

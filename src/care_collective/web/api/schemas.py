@@ -125,6 +125,20 @@ class MessagePage(msgspec.Struct, frozen=True):
     has_more: bool
 
 
+class Unread(msgspec.Struct, frozen=True):
+    """How many conversations, up to 100, hold how many unread messages."""
+
+    conversations: int
+    messages: int
+
+
+class LiveState(msgspec.Struct, frozen=True):
+    """The present state, as a live stream tells it: what is unread, and inbox rows that are new or changed."""
+
+    unread: Unread
+    conversations: list[Conversation]
+
+
 class Started(msgspec.Struct, frozen=True):
     """A conversation that an offer opened."""
 
@@ -270,12 +284,16 @@ class Migrations(msgspec.Struct, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True):
-    """How a node and its database are. What asks the database is absent while that is away."""
+    """How a node and its database are. What asks the database is absent while that is away.
+
+    `listening`: what other nodes do is heard at once; otherwise live streams find it within seconds.
+    """
 
     version: str
     flag: Flag
     status: Literal["ok", "behind", "unavailable"]
     database: Literal["reached", "away", "unknown"]
+    listening: bool
     server_version: int | None = None
     migrations: Migrations | None = None
     outbox_lag_seconds: float | None = None
