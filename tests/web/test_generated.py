@@ -6,15 +6,20 @@ CARE_TEST_ROUNDS is a factor: from 20 on a run makes more than 100,000 requests,
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from typing import Any
 
 import httpx
 import pytest
 from structlog.testing import capture_logs
 
 from care_collective.accounts import tokens
+from care_collective.errors import from_sqlstate
+from care_collective.web import offered
 from care_collective.web.services import Services, utc_now
 from harness import Care, Person, Town
-from web.generated import Found, Role, explored, other_methods, strict
+from web.calls import calls, staged
+from web.generated import NAMES, Found, Role, explored, other_methods, strict
+from web.test_rest import Broken
 from web_harness import ADDRESS, SETTINGS, application_of, approve, bearer, fresh_email, joined, services_for, start
 
 ROUNDS = float(os.environ.get("CARE_TEST_ROUNDS", "1"))
@@ -76,6 +81,11 @@ class Cast:
         self.clients["nobody"] = await self._client(town, {})
         self.clients["browser"] = await self._client(town, {})
         await self._join()
+
+    def client(self, node: Services, person: Person) -> httpx.AsyncClient:
+        """A member's client of another node."""
+        transport = httpx.ASGITransport(application_of(node), client=ADDRESS)
+        return httpx.AsyncClient(transport=transport, base_url=f"http://{person.town.host}", headers=bearer(person))
 
     async def _client(self, town: Town, headers: dict[str, str]) -> httpx.AsyncClient:
         made = httpx.AsyncClient(transport=self._transport, base_url=f"http://{town.host}", headers=headers)
@@ -161,3 +171,35 @@ async def test_a_method_that_a_path_does_not_have_is_told_with_those_that_it_has
         assert answer.headers["allow"], (method, path)
         code = "PGRST101" if path.startswith("/rest/") else "method_not_allowed"
         assert answer.json()["code"] == code, (method, path)
+
+
+@pytest.mark.parametrize(("sqlstate", "status"), [("40001", 503), ("23505", 500)])
+async def test_a_fault_of_the_database_is_answered_as_described(
+    shared: Care, node: Services, cast: Cast, sqlstate: str, status: int
+) -> None:
+    def caller(person: Person | None = None) -> httpx.AsyncClient:
+        return cast.clients["nobody"] if person is None else cast.client(node, person)
+
+    stage, described = await staged(cast.town, caller), strict()
+    care = Care(shared.name, shared.server, Broken(shared.database.pool, from_sqlstate(sqlstate)), shared.owner)
+    broken = services_for(care, messaging_v2_rollout="on")
+    asked = [(call.template, call.method, call.path, call.who, call.body) for call in calls(stage)]
+    rpc = "/rest/v1/rpc/"
+    for name, arguments in offered.offered().items():
+        given: dict[str, Any] = dict.fromkeys((a.name for a in arguments), None)
+        asked.append((rpc + name, "POST", rpc + name, stage.helper, given))
+    faults = 0
+    for template, method, path, who, body in asked:
+        client = cast.client(broken, who or stage.helper)
+        answer = await client.request(method, path, json=body)
+        declared = described["paths"][template][method.lower()]["responses"][str(answer.status_code)]
+        if "$ref" in declared:
+            declared = described["components"]["responses"][declared["$ref"].rpartition("/")[2]]
+        if answer.status_code == status and not template.startswith("/api/health"):  # that answers how it is
+            faults += 1
+            codes = declared["content"]["application/json"]["schema"].get("properties", {}).get("code", {})
+            assert answer.json()["code"] in codes.get("enum", [sqlstate]), (template, answer.text)
+            assert ("retry-after" in answer.headers) is (status == 503), template
+            assert not [name for name in NAMES if name in answer.text], (template, answer.text)
+    assert faults > len(asked) - 12
+    await broken.close()
