@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from care_collective import __version__
+from care_collective.db import migrate as runner
 from care_collective.db.call import Database
 from care_collective.db.embedded import running
 from care_collective.web.api import schemas
@@ -49,6 +50,12 @@ async def test_a_healthy_node_says_so_and_shows_no_secret(node: Client) -> None:
     assert str(SETTINGS.jwt_secret) not in answer.text
     assert (await node.get(LIVE)).json() == {"status": "ok"}
     assert (await node.get(READY)).json() == {"status": "ok"}
+
+
+async def test_health_reads_no_file_of_the_release_a_second_time(node: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (await node.get(HEALTH)).json()["status"] == "ok"
+    monkeypatch.setattr(runner, "_read", lambda folder: pytest.fail(f"reads {folder} again"))
+    assert (await node.get(HEALTH)).json()["status"] == "ok"
 
 
 @pytest.mark.parametrize(

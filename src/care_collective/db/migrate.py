@@ -274,6 +274,12 @@ async def _write_rooms(connection: asyncpg.Connection) -> None:
             )
 
 
+@cache
+def _checksums() -> tuple[dict[int, str], dict[str, str]]:
+    # Of migrations and function rooms; a process asks at each look at its health, and its release does not change.
+    return {m.version: m.checksum for m in migrations()}, {room: _checksum(text) for room, text in rooms().items()}
+
+
 def mismatch(
     applied: dict[int, tuple[str, bool]], written: dict[str, str], release: str | None, own: str = __version__
 ) -> str | None:
@@ -282,18 +288,18 @@ def mismatch(
     `applied`: checksum and incompatible mark by migration; `written`: checksum by function room; `release`: the newest
     release that wrote functions. A database that is ahead is fine unless a migration says otherwise (rule 18).
     """
-    known = {m.version: m for m in migrations()}
+    known, own_rooms = _checksums()
     for version, (checksum, incompatible) in applied.items():
         if version not in known:
             if incompatible:
                 return _INCOMPATIBLE.format(version)
-        elif checksum != known[version].checksum:
+        elif checksum != known[version]:
             return f"Migration {version} of the database has another text than this release's."
     missing = sorted(known.keys() - applied.keys())
     if missing:
         return f"The database lacks migration {missing[0]}. Run `care-collective migrate` first."
     ahead = release is not None and _numbers(release) > _numbers(own)
-    stale = [room for room, text in rooms().items() if written.get(room) != _checksum(text)]
+    stale = [room for room, checksum in own_rooms.items() if written.get(room) != checksum]
     if stale and not ahead:
         return f"The database's functions ({stale[0]}) are not this release's. Run `care-collective migrate` first."
     return None
