@@ -22,6 +22,7 @@ def checkout(state_folder: Path) -> Path:
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for lock in ROOT.glob("requirements*.lock"):
         shutil.copy(lock, copy)
+    shutil.copy(ROOT / ".env.example", copy)
     (copy / ".venv").symlink_to(ROOT / ".venv")
     return copy
 

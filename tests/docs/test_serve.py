@@ -26,3 +26,18 @@ def test_a_setting_in_the_file_is_used_and_the_environment_beats_it(checkout: Pa
         assert "CARE_LOG is 'loud'" in looked(checkout)
     finally:
         file.unlink()
+
+
+def test_what_the_file_names_that_is_no_setting_is_said_and_not_its_value(checkout: Path, tmp_path: Path) -> None:
+    file = checkout / ".env"
+    file.write_text(
+        f"CARE_DATA_DIR={tmp_path / 'data'}\n\n# a word\nNEXT_PUBLIC_MESSAGING_V2_ENABLED=false\nDATABSE_URL=secret\n"
+        "export CARE_PORT=1\ncare_host=::\nsecret alone"
+    )
+    try:
+        said = [line for line in looked(checkout).splitlines() if line.startswith("scripts/serve: .env: ")]
+    finally:
+        file.unlink()
+    named = [line.removeprefix("scripts/serve: .env: ").partition(" is no setting of ours; ")[0] for line in said]
+    assert named == ["DATABSE_URL", "export CARE_PORT", "care_host", "a line without ="]
+    assert "secret" not in "".join(said)
