@@ -184,6 +184,12 @@ def test_members_are_invited_judged_and_given_roles(shell: Shell) -> None:
     assert shell.run("member", "reject", "rosa@example.org", "--reason", "Moved away.").code == 0
     rejected = shell.run("member", "list", "--status", "rejected", "--json").json["members"]
     assert [(m["is_coordinator"], m["is_operator"]) for m in rejected] == [(True, True)]
+    plain = shell.run("member", "role", "rosa@example.org", "member").out
+    assert "They are still an operator of the deployment; " in plain
+    assert "member role rosa@example.org operator --take takes that away." in plain
+    assert shell.run("member", "role", "rosa@example.org", "member", "--take").code == 2
+    taken = shell.run("member", "role", "rosa@example.org", "operator", "--take")
+    assert (taken.code, taken.out) == (0, "rosa@example.org is no operator any more.\n")
     assert shell.run("member", "approve", "rosa@example.org").code == 0
     assert "rosa@example.org" in shell.run("member", "list").out
     absent = shell.run("member", "approve", "nobody@example.org")
@@ -196,11 +202,11 @@ def test_what_was_decided_is_shown_as_json(shell: Shell) -> None:
     user_id = shell.run("member", "list", "--json").json["members"][0]["user_id"]
     rejected = shell.run("member", "reject", email, "--reason", "Moved away.", "--json")
     who = {"user_id": user_id, "email": email, "since": rejected.json["since"], "address_proved": False}
-    assert (rejected.code, rejected.json) == (0, {**who, "verification_status": "rejected"})
+    assert (rejected.code, rejected.json) == (0, {**who, "is_operator": False, "verification_status": "rejected"})
     approved = shell.run("member", "approve", email, "--json")
-    assert (approved.code, approved.json) == (0, {**who, "verification_status": "approved"})
+    assert (approved.code, approved.json) == (0, {**who, "is_operator": False, "verification_status": "approved"})
     operator = shell.run("member", "role", email, "operator", "--json")
-    assert (operator.code, operator.json) == (0, {**who, "role": "operator"})
+    assert (operator.code, operator.json) == (0, {**who, "is_operator": True, "role": "operator"})
 
 
 def test_with_several_communities_one_has_to_be_named(shell: Shell) -> None:

@@ -117,16 +117,24 @@ async def test_a_decision_holds_from_the_next_call_on(town: Town) -> None:
 async def test_roles_are_given_and_taken_back(town: Town) -> None:
     member = await town.member()
 
-    async def give(role: str) -> tuple[bool, bool, bool]:
-        await town.care.owner.execute(
-            "select care.set_role($1, $2, $3, 'test')", town.community_id, member.user_id, role
-        )
+    async def given() -> tuple[bool, bool, bool]:
         seen = await member.call("care.me")
         cohort = await town.care.database.value("care.is_in_cohort", member.caller())
         return seen["is_coordinator"], seen["is_operator"], bool(cohort)
 
+    async def give(role: str) -> tuple[bool, bool, bool]:
+        await town.care.owner.execute(
+            "select care.set_role($1, $2, $3, 'test')", town.community_id, member.user_id, role
+        )
+        return await given()
+
     assert await give("coordinator") == (True, False, True)
     assert await give("operator") == (True, True, True)
+    # The deployment's right is none of the community's roles.
+    assert await give("member") == (False, True, True)
+    assert await give("coordinator") == (True, True, True)
+    await town.care.owner.execute("select care.take_operator($1)", member.user_id)
+    assert await given() == (True, False, True)
     assert await give("member") == (False, False, False)
     assert await town.care.database.value("care.is_in_cohort") is False
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from care_collective.cli.owner import in_community
-from care_collective.cli.show import json_option, show_json, show_table
+from care_collective.cli.show import json_option, show_json, show_table, spoken
 
 if TYPE_CHECKING:
     from care_collective.db.call import Database
@@ -138,28 +138,44 @@ def _tell_unproved(account: "Account") -> None:
 @member.command()
 @_email
 @click.argument("role", type=click.Choice(["member", "coordinator", "operator"]))
+@click.option("--take", is_flag=True, help="Take the operator's right away.")
 @_community_option
 @json_option
-def role(*, email: str, role: str, slug: str | None, as_json: bool) -> None:
+def role(*, email: str, role: str, take: bool, slug: str | None, as_json: bool) -> None:
     """Give a member a role.
 
-    A coordinator runs a community, an operator the whole deployment. `member` takes both roles away.
+    A coordinator runs a community; `member` makes them a plain member of it again. An operator runs the whole
+    deployment; that right stays until it is taken with --take.
 
     \b
-    Example:
+    Examples:
       care-collective member role rosa@example.org operator
+      care-collective member role rosa@example.org operator --take
     """
     from care_collective.operations import people
 
-    by = f"command line, {getuser()}"
-    account = in_community(slug, lambda owner, community: people.give_role(owner, community, email, role, by=by))
+    if take and role != "operator":
+        raise click.UsageError("--take goes with operator; `member` takes a coordinator's role away.")
+
+    async def work(owner: "Database", community: "Community") -> "Account":
+        if take:
+            return await people.take_operator(owner, community, email)
+        return await people.give_role(owner, community, email, role, by=f"command line, {getuser()}")
+
+    account = in_community(slug, work)
     if as_json:
         show_json({**_fields(account), "role": role})
+        return
+    if take:
+        click.echo(f"{email} is no operator any more.")
         return
     article = "an" if role == "operator" else "a"
     click.echo(f"{email} is {'a plain member' if role == 'member' else f'{article} {role} now'}.")
     if role != "member":
         _tell_unproved(account)
+    elif account.is_operator:
+        command = spoken(f"care-collective member role {email} operator --take")
+        click.echo(f"They are still an operator of the deployment; {command} takes that away.")
 
 
 @member.command("list")

@@ -59,6 +59,7 @@ class Account(msgspec.Struct, frozen=True):
     email: str | None
     since: datetime
     address_proved: bool
+    is_operator: bool
 
 
 async def list_communities(owner: Database) -> list[Community]:
@@ -165,9 +166,16 @@ async def decide(owner: Database, community: Community, email: str, status: str,
 
 
 async def give_role(owner: Database, community: Community, email: str, role: str, *, by: str) -> Account:
-    """Makes a member coordinator of the community, operator of the deployment, or a plain member again."""
+    """Makes a member coordinator of the community or a plain member of it again, or operator of the deployment."""
     user_id = await find(owner, community, email)
     await owner.value("care.set_role", p_community_id=community.id, p_user_id=user_id, p_role=role, p_granted_by=by)
+    return await _account(owner, user_id)
+
+
+async def take_operator(owner: Database, community: Community, email: str) -> Account:
+    """Takes a member's operator right away, which is the deployment's; roles in communities stay."""
+    user_id = await find(owner, community, email)
+    await owner.value("care.take_operator", p_user_id=user_id)
     return await _account(owner, user_id)
 
 

@@ -296,14 +296,25 @@ begin
     insert into care.operators (user_id, granted_by)
     values (p_user_id, p_granted_by)
     on conflict on constraint operators_pkey do nothing;
-  elsif p_role = 'member' then
-    delete from care.operators o
-     where o.user_id = p_user_id;
   end if;
 end
 $$;
 comment on function care.set_role(uuid, uuid, text, text) is
-  'Makes a member a coordinator of the community, an operator of the deployment, or a plain member again.';
+  'Makes a member a coordinator of the community or a plain member of it again, or an operator of the deployment.';
+
+create or replace function care.take_operator(p_user_id uuid)
+returns void
+volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+language plpgsql
+as $$
+begin
+  delete from care.operators o
+   where o.user_id = p_user_id;
+end
+$$;
+comment on function care.take_operator(uuid) is 'Takes the deployment''s operator right away. Roles in communities stay.';
 
 -- It once answered nothing, and a function's result cannot be replaced.
 drop function if exists care.prune();

@@ -189,13 +189,14 @@ language plpgsql
 as $$
 begin
   return (
-    select jsonb_build_object('user_id', u.id, 'email', u.email, 'since', u.created_at, 'address_proved', false)
+    select jsonb_build_object('user_id', u.id, 'email', u.email, 'since', u.created_at, 'address_proved', false,
+             'is_operator', exists (select 1 from care.operators o where o.user_id = u.id))
       from care.users u
      where u.id = p_user_id);
 end
 $$;
 comment on function care.account_of(uuid) is
-  'Whose account a role or an approval is given to: its address, which nobody proves yet, and since when it is there.';
+  'Whose account a role or an approval is given to: its address, which nobody proves yet, since when it is there, and whether it is an operator''s.';
 
 create or replace function care.list_members(p_community_id uuid, p_status text)
 returns jsonb
