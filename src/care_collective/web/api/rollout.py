@@ -1,6 +1,5 @@
 """The flag over HTTP, for operators: how it stands, and the switch. Who may, the function says, and audits it."""
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -52,7 +51,7 @@ class Changed(msgspec.Struct, frozen=True):
     success: Literal[True]
     generation: int
     change_id: UUID
-    at: datetime
+    at: schemas.Moment
 
 
 class CohortMember(msgspec.Struct, frozen=True):
@@ -61,7 +60,7 @@ class CohortMember(msgspec.Struct, frozen=True):
     user_id: UUID
     email: str
     added_by: str
-    added_at: datetime
+    added_at: schemas.Moment
 
 
 class LiveNode(msgspec.Struct, frozen=True):
@@ -70,11 +69,11 @@ class LiveNode(msgspec.Struct, frozen=True):
     node_id: UUID
     name: str
     release: str
-    started_at: datetime
-    seen_at: datetime
+    started_at: schemas.Moment
+    seen_at: schemas.Moment
     seen_seconds_ago: float
     generation: int
-    reached_at: datetime
+    reached_at: schemas.Moment
     stage: str
     source: str
     alarm: bool
@@ -85,7 +84,7 @@ class Stop(msgspec.Struct, frozen=True):
 
     id: UUID
     actor: str
-    at: datetime
+    at: schemas.Moment
     why: str | None
     words: str
     numbers: dict[str, Any] | None
@@ -96,7 +95,7 @@ class Change(msgspec.Struct, frozen=True):
     """A row of the flag's history."""
 
     id: UUID
-    at: datetime
+    at: schemas.Moment
     actor: str
     action: str
     from_stage: str | None
@@ -105,7 +104,7 @@ class Change(msgspec.Struct, frozen=True):
     words: str
     numbers: dict[str, Any] | None
     generation: int | None
-    told_at: datetime | None
+    told_at: schemas.Moment | None
 
 
 class Rollout(msgspec.Struct, frozen=True):
@@ -119,7 +118,7 @@ class Rollout(msgspec.Struct, frozen=True):
     stopped: Literal["killed", "tripped"] | None
     stopped_by: Stop | None
     generation: int
-    since: datetime
+    since: schemas.Moment
     cohort: list[CohortMember]
     nodes: list[LiveNode]
     changes: list[Change]
