@@ -22,6 +22,10 @@ COMMANDS = [
     *(["member", verb] for verb in ("invite", "approve", "reject", "role", "list")),
     ["community"],
     *(["community", verb] for verb in ("add", "set", "list")),
+    ["rollout"],
+    *(["rollout", verb] for verb in ("status", "set", "kill", "resume", "history")),
+    ["rollout", "cohort"],
+    *(["rollout", "cohort", verb] for verb in ("add", "remove", "list")),
     ["bench"],
     *(["bench", verb] for verb in ("create", "send", "inbox", "thread", "compare", "flag", "start", "latency", "all")),
 ]
@@ -37,7 +41,7 @@ def shell(state_folder: Path) -> Shell:
 def test_every_command_explains_itself(shell: Shell, command: list[str]) -> None:
     shown = shell.run(*command, "--help")
     assert shown.code == 0
-    leaf = command not in (["member"], ["community"], ["bench"])
+    leaf = command not in (["member"], ["community"], ["bench"], ["rollout"], ["rollout", "cohort"])
     assert ("Example" in shown.out) == leaf
     assert not leaf or f"scripts/serve {' '.join(command)}" in shown.out
 

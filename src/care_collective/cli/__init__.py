@@ -1,6 +1,6 @@
 """The command care-collective. Commands are thin: they read arguments, call operations, and show what came of it.
 
-Exit codes: 0 done and well, 1 a finding or a refusal, 2 wrong usage or settings.
+Exit codes: 0 done and well, 1 a finding or a refusal, 2 wrong usage or settings, 3 a node that is silent.
 """
 
 import sys
@@ -14,6 +14,7 @@ from care_collective.cli.communities import community
 from care_collective.cli.database import doctor, migrate
 from care_collective.cli.declarations import openapi, types
 from care_collective.cli.members import member
+from care_collective.cli.rollout import rollout
 from care_collective.cli.serving import demo, serve
 from care_collective.cli.show import program, spoken
 from care_collective.errors import CareError, SettingsError
@@ -36,7 +37,7 @@ def group() -> None:
     """
 
 
-for _command in (serve, demo, migrate, doctor, backup, restore, member, community, types, openapi, bench):
+for _command in (serve, demo, migrate, doctor, backup, restore, member, community, rollout, types, openapi, bench):
     group.add_command(_command)
 
 

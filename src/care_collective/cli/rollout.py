@@ -1,0 +1,325 @@
+"""The commands of the rollout: how the flag stands, the switch, the cohort. Other commands of the group join here."""
+
+import sys
+from collections.abc import Awaitable, Callable
+from getpass import getuser
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import rich_click as click
+
+from care_collective.cli.guard import replay, simulate
+from care_collective.cli.owner import as_owner
+from care_collective.cli.show import json_option, progress, run, settings, show_json, show_table
+
+if TYPE_CHECKING:
+    from care_collective.db.call import Database
+    from care_collective.rollout.switch import Reach
+
+T = TypeVar("T")
+_SILENT = 3
+
+_flag = click.option("--flag", default="messaging_v2", show_default=True, metavar="NAME", help="Which flag.")
+_by = click.option("--as", "by", metavar="EMAIL", help="The operator who acts; else the login of this machine.")
+_reason = click.option("--why", "reason", required=True, metavar="WORDS", help="The reason, kept in the history.")
+
+_wait = click.option(
+    "--wait", type=click.FloatRange(0, 600), default=5, show_default=True, help="Seconds to wait for the nodes."
+)
+
+
+@click.group()
+def rollout() -> None:
+    """See who opens new conversations in V2, move it forward, and stop it."""
+
+
+for _command in (simulate, replay):
+    rollout.add_command(_command)
+
+
+def _beside(work: "Callable[[Database], Awaitable[T]]") -> T:
+    """Runs `work` on the database as it is found, whichever release it is of: a kill must not wait for `migrate`."""
+    from care_collective.operations import startup
+
+    known = settings()
+
+    async def connected() -> T:
+        with progress() as tell:
+            async with startup.examined(known, any_release=True, tell=tell) as owner:
+                return await work(owner)
+
+    return run(connected())
+
+
+def _change(
+    action: str, by: str | None, flag: str, *, wait: float = 5, stop: bool = False, **arguments: str | None
+) -> "tuple[dict[str, Any], list[Reach]]":
+    """Makes a change and waits for the nodes; the function's answer and every live node."""
+    from datetime import datetime
+
+    from care_collective.rollout import switch
+
+    async def work(owner: "Database") -> "tuple[dict[str, Any], list[Reach]]":
+        answer = await switch.command(owner, action, {"flag": flag, **arguments}, by=by, login=getuser())
+        made = answer.data()
+        since = datetime.fromisoformat(made["at"])
+        return made, await switch.reach(owner, generation=made["generation"], since=since, wait_seconds=wait)
+
+    return (_beside if stop else as_owner)(work)
+
+
+def _show_change(made: "dict[str, Any]", nodes: "list[Reach]", words: str, *, as_json: bool) -> None:
+    """Shows what a change came to on each node; exits with 3 where one has not said that it has it in force."""
+    from care_collective.rollout.switch import features
+
+    silent = [node for node in nodes if node.seconds is None]
+    told = features(nodes)
+    if as_json:
+        show_json(
+            {**made, "nodes": nodes, "silent": [node.name for node in silent], "features": {"messaging_v2": told}}
+        )
+    else:
+        click.echo(words)
+        show_table(
+            ("node", "seconds", "in force", "from"),
+            [(n.name, "silent" if n.seconds is None else f"{n.seconds:.3f}", n.stage, n.source) for n in nodes],
+        )
+        if told is None:
+            click.echo("No node is running: whichever starts next begins with this.")
+        else:
+            click.echo(f"/api/features answers for nobody: messaging_v2 {str(told).lower()}")
+    if silent:
+        names = ", ".join(node.name for node in silent)
+        click.echo(
+            f"Silent, perhaps dead: {names}. The database refuses what a stop forbids, whatever they do.", err=True
+        )
+        sys.exit(_SILENT)
+
+
+@rollout.command("set")
+@click.argument("stage")
+@_reason
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_by
+@_flag
+@_wait
+@json_option
+def set_(*, stage: str, reason: str, yes: bool, by: str | None, flag: str, wait: float, as_json: bool) -> None:
+    """Move to a stage: off, internal, percentage:N or on.
+
+    Refused while it is stopped, and where the environment of a node, or of this command, declares the stage. Returns
+    when every node has it in force. Exit 1 says that it was refused, 3 that a node is silent.
+
+    \b
+    Example:
+      care-collective rollout set percentage:10 --why "A week of internal without a failure" --yes
+    """
+    _refuse_declared(flag)
+    if not yes:
+        click.confirm(f"Move {flag} to {stage}?", abort=True, err=True)
+    made, nodes = _change("set", by, flag, wait=wait, stage=stage, reason=reason)
+    _show_change(made, nodes, f"The stage of {flag} is {stage} now.", as_json=as_json)
+
+
+def _refuse_declared(flag: str) -> None:
+    from care_collective.errors import CareError, Code
+
+    known = settings()
+    if flag == "messaging_v2" and (known.messaging_v2_enabled, known.messaging_v2_rollout) != (None, None):
+        raise CareError(
+            Code.CONFLICT,
+            message="The environment declares the stage, which stands above the database. Take MESSAGING_V2_ENABLED "
+            "and MESSAGING_V2_ROLLOUT out of it first. Nothing was changed.",
+        )
+
+
+@rollout.command()
+@click.option(
+    "--why",
+    required=True,
+    type=click.Choice(["data-loss", "security", "errors", "complaints", "other"]),
+    help="What kind of reason it is.",
+)
+@click.argument("words")
+@_by
+@_flag
+@_wait
+@json_option
+def kill(*, why: str, words: str, by: str | None, flag: str, wait: float, as_json: bool) -> None:
+    """Stop V2 on every node at once, with the reason in WORDS.
+
+    New conversations open in V1; every thread goes on where it is. Needs no deploy and no restart. Returns when every
+    node has it in force, and says after how many seconds. Exit 1 says that it was stopped already, 3 that a node is
+    silent.
+
+    \b
+    Example:
+      care-collective rollout kill --why errors "Offers fail since 9:40"
+    """
+    made, nodes = _change("kill", by, flag, wait=wait, stop=True, why=why, reason=words)
+    _show_change(made, nodes, f"{flag} is stopped. Threads go on where they are.", as_json=as_json)
+
+
+@rollout.command()
+@click.argument("stage", default="internal")
+@_reason
+@_by
+@_flag
+@_wait
+@json_option
+def resume(*, stage: str, reason: str, by: str | None, flag: str, wait: float, as_json: bool) -> None:
+    """Go on after a stop, at STAGE: internal unless you name another.
+
+    Exit 1 says that it is not stopped, 3 that a node is silent.
+
+    \b
+    Example:
+      care-collective rollout resume --why "Mended by release 0.1.1"
+    """
+    made, nodes = _change("resume", by, flag, wait=wait, stage=stage, reason=reason)
+    _show_change(made, nodes, f"{flag} goes on at {stage}.", as_json=as_json)
+
+
+def _look(flag: str, changes: int) -> dict[str, Any]:
+    from care_collective.rollout import switch
+
+    return _beside(lambda owner: switch.look(owner, flag, changes=changes))
+
+
+@rollout.command()
+@_flag
+@json_option
+def status(*, flag: str, as_json: bool) -> None:
+    """Show the stage, who stopped it, the cohort, what is in force on each node, and the last changes.
+
+    Exit 1 says that the stage cannot be read, which is off and an alarm.
+
+    \b
+    Example:
+      care-collective rollout status
+    """
+    found = _look(flag, 5)
+    if as_json:
+        show_json(found)
+    else:
+        _show_status(found)
+    if not found["readable"]:
+        click.echo(
+            "The stage cannot be read, hence it is off. Set it anew: care-collective rollout set STAGE", err=True
+        )
+        sys.exit(1)
+
+
+def _show_status(found: dict[str, Any]) -> None:
+    click.echo(f"{found['name']}: {found['stage']}, since {_minute(found['since'])}")
+    stop = found["stopped_by"]
+    if stop is not None:
+        click.echo(f"{found['stopped'].capitalize()} by {stop['actor']} ({stop['why']}): {stop['words']}")
+    emails = ", ".join(member["email"] for member in found["cohort"])
+    click.echo(f"Cohort: {emails or 'coordinators and operators, as nobody is named'}")
+    show_table(
+        ("node", "release", "in force", "from", "alarm", "seen"),
+        [
+            (
+                n["name"],
+                n["release"],
+                n["stage"],
+                n["source"],
+                "ALARM" if n["alarm"] else "",
+                f"{n['seen_seconds_ago']} s ago",
+            )
+            for n in found["nodes"]
+        ],
+    )
+    if not found["nodes"]:
+        click.echo("No node is running.")
+    _show_changes(found["changes"])
+
+
+def _show_changes(changes: list[dict[str, Any]]) -> None:
+    show_table(
+        ("when", "who", "what", "from", "to", "why", "words"),
+        [
+            (_minute(c["at"]), c["actor"], c["action"], c["from_stage"], c["to_stage"], c["why"], c["words"])
+            for c in changes
+        ],
+    )
+
+
+def _minute(at: str) -> str:
+    return at[:16].replace("T", " ")
+
+
+@rollout.command()
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many, newest first.")
+@_flag
+@json_option
+def history(*, limit: int, flag: str, as_json: bool) -> None:
+    """Show every change and warning: who, when, from where to where, and why.
+
+    \b
+    Example:
+      care-collective rollout history --limit 10 --json
+    """
+    changes = _look(flag, limit)["changes"]
+    if as_json:
+        show_json({"changes": changes})
+    else:
+        _show_changes(changes)
+
+
+@rollout.group()
+def cohort() -> None:
+    """Name the members who get V2 first. While nobody is named it is coordinators and operators."""
+
+
+@cohort.command("add")
+@click.argument("email")
+@_reason
+@_by
+@_flag
+@json_option
+def add(*, email: str, reason: str, by: str | None, flag: str, as_json: bool) -> None:
+    """Name a member for the cohort.
+
+    \b
+    Example:
+      care-collective rollout cohort add rosa@example.org --why "She offered to try it"
+    """
+    made, nodes = _change("cohort_add", by, flag, email=email, reason=reason)
+    _show_change(made, nodes, f"{email} is in the cohort now.", as_json=as_json)
+
+
+@cohort.command("remove")
+@click.argument("email")
+@_reason
+@_by
+@_flag
+@json_option
+def remove(*, email: str, reason: str, by: str | None, flag: str, as_json: bool) -> None:
+    """Take a member out of the cohort. Their threads stay where they are.
+
+    \b
+    Example:
+      care-collective rollout cohort remove rosa@example.org --why "She is away for a while"
+    """
+    made, nodes = _change("cohort_remove", by, flag, email=email, reason=reason)
+    _show_change(made, nodes, f"{email} is out of the cohort now.", as_json=as_json)
+
+
+@cohort.command("list")
+@_flag
+@json_option
+def list_(*, flag: str, as_json: bool) -> None:
+    """List who is named for the cohort.
+
+    \b
+    Example:
+      care-collective rollout cohort list
+    """
+    members = _look(flag, 1)["cohort"]
+    if as_json:
+        show_json({"cohort": members})
+        return
+    show_table(("e-mail", "added by", "since"), [(m["email"], m["added_by"], _minute(m["added_at"])) for m in members])
+    if not members:
+        click.echo("Nobody is named: it is coordinators and operators.")

@@ -1,0 +1,162 @@
+"""The switch on three processes that serve one database: how soon each follows, and what the commands say of it."""
+
+import asyncio
+import json
+import logging
+import os
+import re
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from statistics import median
+from time import monotonic
+from typing import Any
+
+import httpx
+import pytest
+
+from cli.process import Shell
+from engines.stage import rounds
+from harness import Care, Postgres, care
+
+NODES = 3
+WITHIN = 1.0  # seconds from the change to the last node (goals.md)
+# Two tries and a poll: what a node may need whose listening connection was cut just before.
+DEAF_WITHIN = 2.5
+LISTENING = (
+    "select count(*) from pg_stat_activity "
+    "where datname = current_database() and application_name like '%listener' and query ilike 'listen%'"
+)
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Three nodes on one database, and the commands beside them."""
+
+    care: Care
+    shell: Shell
+    environ: dict[str, str]
+    clients: list[httpx.AsyncClient]
+    pids: list[int]
+
+    async def command(self, *arguments: str) -> Any:  # noqa: ANN401
+        """Runs a command of the group beside the nodes."""
+        return await asyncio.to_thread(self.shell.run, "rollout", *arguments, **self.environ)
+
+    async def change(self, action: str, **arguments: str) -> None:
+        """A change as a command makes it, without the start of a process."""
+        made = await self.care.owner.fetchval(
+            "select care.command_rollout($1, $2, null, 'test')", action, json.dumps({"reason": "A test", **arguments})
+        )
+        assert json.loads(made)["success"], made
+
+    async def told(self, expected: bool) -> list[float]:
+        """The seconds after which each node answers this to nobody."""
+        began = monotonic()
+
+        async def until(client: httpx.AsyncClient) -> float:
+            while (await client.get("/api/features")).json()["messaging_v2"] is not expected:
+                assert monotonic() - began < 10
+            return monotonic() - began
+
+        return list(await asyncio.gather(*(until(client) for client in self.clients)))
+
+    async def listening(self) -> None:
+        """Returns once every node listens."""
+        ends = monotonic() + 10
+        while await self.care.owner.fetchval(LISTENING) < NODES:
+            assert monotonic() < ends
+            await asyncio.sleep(0.01)
+
+
+def shown(what: str, took: list[float]) -> None:
+    """Logs how a series went."""
+    log.info("%s, %s rounds: median %.3f s, slowest %.3f s", what, len(took), median(took), max(took))
+
+
+@pytest.fixture(scope="module")
+async def site(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    """The three nodes, for all tests of this file."""
+    name = await postgres.create()
+    environ = {
+        "DATABASE_URL": postgres.server.dsn(user="care_app", database=name),
+        "DATABASE_OWNER_URL": postgres.server.dsn(database=name),
+        "CARE_SECRET_KEY": "a secret key for tests, of 32 bytes",
+        "CARE_LOG": "error",
+    }
+    shell = Shell(tmp_path_factory.mktemp("switch"))
+    async with AsyncExitStack() as stack:
+        opened = await stack.enter_async_context(care(postgres, name, size=4))
+        processes = [shell.serving("serve", "--port", "0", **environ) for _ in range(NODES)]
+        nodes = await asyncio.gather(*(asyncio.to_thread(one.__enter__) for one in processes))
+        urls = [re.findall(r"ready at (\S+)", node.greeting)[0] for node in nodes]
+        clients = [await stack.enter_async_context(httpx.AsyncClient(base_url=url)) for url in urls]
+        yield Site(opened, shell, environ, clients, [node.process.pid for node in nodes])
+        await asyncio.gather(*(asyncio.to_thread(one.__exit__, None, None, None) for one in processes))
+        assert await opened.owner.fetchval("select count(*) from care.rollout_nodes") == 0, "each said goodbye"
+    await postgres.drop(name)
+
+
+async def test_a_kill_reaches_the_last_of_three_nodes_within_a_second(site: Site) -> None:
+    took: list[float] = []
+    for _ in range(rounds(5)):
+        await site.change("set" if not took else "resume", stage="on")
+        await site.told(True)
+        _, found = await asyncio.gather(site.change("kill", why="errors"), site.told(False))
+        took.append(max(found))
+    shown("kill to last node", took)
+    assert max(took) <= WITHIN
+    assert await site.care.owner.fetchval("select count(*) from care.rollout_changes where action = 'kill'") == len(
+        took
+    )
+    await site.change("resume", stage="on")
+
+
+async def test_nodes_whose_listening_connection_was_just_cut_follow_all_the_same(site: Site) -> None:
+    took = []
+    for _ in range(rounds(2)):
+        await site.told(True)
+        await site.listening()
+        cut = await site.care.owner.fetchval(
+            "select count(pg_terminate_backend(pid)) from pg_stat_activity "
+            "where datname = current_database() and application_name like '%listener'"
+        )
+        assert cut == NODES
+        _, found = await asyncio.gather(site.change("kill", why="errors"), site.told(False))
+        took.append(max(found))
+        await site.change("resume", stage="on")
+        await site.listening()
+    shown("kill after the listener was cut", took)
+    assert max(took) <= DEAF_WITHIN
+
+
+async def test_the_commands_say_what_is_in_force_where_and_name_a_silent_node(site: Site) -> None:
+    await site.told(True)
+    killed = await site.command("kill", "--why", "data-loss", "A thread is gone", "--json")
+    assert killed.code == 0, killed.err
+    assert len(killed.json["nodes"]) == NODES
+    assert max(node["seconds"] for node in killed.json["nodes"]) <= WITHIN
+    assert (killed.json["silent"], killed.json["features"]) == ([], {"messaging_v2": False})
+    seen = await site.command("status")
+    assert seen.code == 0
+    assert "A thread is gone" in seen.out
+    assert seen.out.count("database:killed") == NODES
+
+    os.kill(site.pids[0], signal.SIGSTOP)
+    try:
+        resumed = await site.command("resume", "--why", "It was found", "--wait", "0.5", "--json")
+    finally:
+        os.kill(site.pids[0], signal.SIGCONT)
+    assert resumed.code == 3
+    assert [str(site.pids[0]) in name for name in resumed.json["silent"]] == [True]
+    assert str(site.pids[0]) in resumed.err
+    declared = await asyncio.to_thread(
+        site.shell.run, "rollout", "set", "on", "--why", "x", "--yes", **site.environ, MESSAGING_V2_ENABLED="true"
+    )
+    assert (declared.code, "The environment declares" in declared.err) == (1, True)
+    history = (await site.command("history", "--limit", "2", "--json")).json["changes"]
+    assert [(change["action"], change["words"]) for change in history] == [
+        ("resume", "It was found"), ("kill", "A thread is gone"),
+    ]  # fmt: skip
