@@ -6,6 +6,8 @@ Translates the driver's errors and retries what may be retried (rule 11). Knows 
 import asyncio
 import random
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -114,6 +116,26 @@ class Database:
         """
         return (await self._row(function, caller, arguments))[0]
 
+    @asynccontextmanager
+    async def undone(self) -> AsyncIterator["Database"]:
+        """Within it, the same calls on one connection and in one transaction, which is rolled back at the end.
+
+        For trying what must leave nothing. After a call that raised, all further ones raise. Errors: CareError
+        `unavailable` where no connection is to be had.
+        """
+        try:
+            connection = await self.pool.acquire(timeout=self._acquire_seconds)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise CareError(Code.UNAVAILABLE, retry_after=1) from error
+        try:
+            try:
+                await connection.execute("begin")
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                raise CareError(Code.UNAVAILABLE, retry_after=1) from error
+            yield Database(_Borrowed(connection), acquire_seconds=self._acquire_seconds, random_=self._random)
+        finally:
+            await _roll_back(self.pool, connection)
+
     async def _row(self, function: str, caller: Caller, arguments: dict[str, object]) -> asyncpg.Record:
         statement = self._statement(function, tuple(arguments))
         deadline = time.monotonic() + self._acquire_seconds
@@ -178,6 +200,28 @@ def _told(error: CareError, connected: bool) -> CareError:
     elif error.sqlstate is None or error.sqlstate[:2] == "08" or error.sqlstate[:3] == "57P":
         error.connection = "lost"
     return error
+
+
+class _Borrowed:
+    """A pool of the one connection that whoever made it keeps."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+
+    @asynccontextmanager
+    async def acquire(self, *, timeout: float) -> AsyncIterator[asyncpg.Connection]:  # noqa: ASYNC109  a pool's
+        """The connection, as a pool gives one."""
+        yield self._connection
+
+
+async def _roll_back(pool: asyncpg.Pool, connection: asyncpg.Connection) -> None:
+    # The pool resets nothing: a connection that is not out of its transaction for certain is not given back alive.
+    try:
+        await connection.execute("rollback")
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection.terminate()
+    finally:
+        await pool.release(connection)
 
 
 def _headers(text: str | None) -> dict[str, str]:
