@@ -14,12 +14,15 @@ from harness import Care
 WITHOUT_COMMUNITY = {
     "public.communities", "care.users", "care.credentials", "care.sessions", "care.sign_in_attempts", "care.operators",
     "care.schema_migrations", "care.schema_functions", "care.backups", "care.rollout_flags", "care.rollout_cohort",
-    "care.rollout_changes", "care.rollout_nodes", "care.audit_log", "care.engine_outcomes", "care.engine_minutes",
-    "care.engine_writers",
+    "care.rollout_changes", "care.rollout_nodes", "care.audit_log", "care.rollout_rules", "care.rollout_detectors",
+    "care.rollout_episodes", "care.rollout_probes", "care.rollout_checks", "care.engine_outcomes",
+    "care.engine_minutes", "care.engine_writers",
 }  # fmt: skip
-# What looks across communities by its purpose: pruning, health, the relay of hints and the rollout's numbers; and a
-# view over a view, which hands the column on.
-ACROSS = {"prune", "prune_outbox", "health", "publish_hints", "hints", "rollout_numbers", "shown_messages"}
+# What looks across communities by its purpose: pruning, health, the relay of hints, the rollout's numbers and guard;
+# and a view over a view, which hands the column on.
+ACROSS = {
+    "prune", "prune_outbox", "health", "publish_hints", "hints", "rollout_numbers", "check_rows", "shown_messages",
+}  # fmt: skip
 PRODUCT_KEYS = (
     "select c.conrelid::regclass::text as relation, c.conname, c.contype::text, c.confdeltype::text, "
     "case when n.nspname = 'public' then 'public.' || t.relname else n.nspname || '.' || t.relname end as name, "

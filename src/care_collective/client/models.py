@@ -227,6 +227,7 @@ class Flag(msgspec.Struct, frozen=True, kw_only=True):
     """The flag as a node sees it; `alarm`: the stored stage cannot be read, or nothing has been read for 10 seconds.
 
     `stale` is the latter: the state is the last one known. `generation` rises with every change of a flag.
+    `guard` is watching, or blind when it has seen nothing for 30 seconds; `alerts_not_sent` wait for another try.
     """
 
     messaging_v2: str
@@ -234,6 +235,8 @@ class Flag(msgspec.Struct, frozen=True, kw_only=True):
     alarm: bool
     stale: bool
     generation: int
+    guard: str
+    alerts_not_sent: int
 
 
 class Migrations(msgspec.Struct, frozen=True, kw_only=True):

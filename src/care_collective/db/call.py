@@ -124,7 +124,8 @@ class Database:
         `unavailable` where no connection is to be had.
         """
         try:
-            connection = await self.pool.acquire(timeout=self._acquire_seconds)
+            async with asyncio.timeout(self._acquire_seconds):
+                connection = await self.pool.acquire()
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise CareError(Code.UNAVAILABLE, retry_after=1) from error
         try:
@@ -208,10 +209,12 @@ class _Borrowed:
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
 
-    @asynccontextmanager
-    async def acquire(self, *, timeout: float) -> AsyncIterator[asyncpg.Connection]:  # noqa: ASYNC109  a pool's
-        """The connection, as a pool gives one."""
-        yield self._connection
+    async def acquire(self) -> asyncpg.Connection:
+        """The connection."""
+        return self._connection
+
+    async def release(self, _: asyncpg.Connection) -> None:
+        """Nothing: it stays whose it is."""
 
 
 async def _roll_back(pool: asyncpg.Pool, connection: asyncpg.Connection) -> None:

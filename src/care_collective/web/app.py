@@ -36,6 +36,8 @@ def make_app(services: Services) -> Edge:
                 services.relay.run(),
                 services.flags.follow(),
                 services.outcomes.run(),
+                services.guard.watch(),
+                services.alerts.tell_for_ever(),
             )
         ]
         try:

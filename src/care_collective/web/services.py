@@ -13,11 +13,14 @@ from care_collective.accounts.people import Accounts
 from care_collective.accounts.tokens import SecretVerifier, Verifier
 from care_collective.db.call import Database
 from care_collective.db.listen import Listener
+from care_collective.messaging import atomic, legacy
 from care_collective.messaging.service import Messaging
 from care_collective.notifications.live import Hub
 from care_collective.notifications.relay import Relay
 from care_collective.requests.service import Requests
 from care_collective.rollout import policy
+from care_collective.rollout.alerts import Alerts, make_senders
+from care_collective.rollout.guard.watch import Guard
 from care_collective.rollout.node import this_node
 from care_collective.rollout.outcomes import Outcomes
 from care_collective.rollout.store import FlagStore
@@ -34,7 +37,7 @@ def utc_now() -> datetime:
 class Services:
     """Everything a handler may call. `close` ends what was opened here; the database is its maker's to close.
 
-    `listener` and `relay` run and `flags` follow while the application does.
+    `listener` and `relay` run, `flags` follow, `guard` watches and `alerts` tell while the application does.
     """
 
     settings: Settings
@@ -50,6 +53,8 @@ class Services:
     messaging: Messaging
     flags: FlagStore
     outcomes: Outcomes
+    guard: Guard
+    alerts: Alerts
     verifier: Verifier | None
     outbound: httpx.AsyncClient
     now: Callable[[], datetime]
@@ -72,6 +77,9 @@ def make_services(
     outcomes = Outcomes(database, node.id)
     hasher = Passwords()
     outbound = httpx.AsyncClient()
+    senders = make_senders(
+        smtp_url=settings.smtp_url, alert_url=settings.alert_url, base_url=settings.base_url, outbound=outbound
+    )
     return Services(
         settings=settings,
         secret_key=settings.require_secret_key(),
@@ -86,6 +94,8 @@ def make_services(
         messaging=Messaging(database, flags.decide, outcomes=outcomes),
         flags=flags,
         outcomes=outcomes,
+        guard=Guard(database, {"v1": legacy.start, "v2": atomic.start}, node_id=node.id),
+        alerts=Alerts(database, senders),
         verifier=_verifier(settings, outbound),
         outbound=outbound,
         now=now,

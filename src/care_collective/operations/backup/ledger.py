@@ -28,6 +28,12 @@ _INSERT: Final = (
     "values ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 )
 
+# The guard's probe has a community of its own, in which nobody is.
+_MEMBERS: Final = (
+    "select exists (select from public.profiles p join public.communities c on c.id = p.community_id "
+    "where not c.is_probe)"
+)
+
 
 async def wanted(connection: asyncpg.Connection) -> bool:
     """Whether migrating now would change the tables of people: migrations wait, and the database has members."""
@@ -35,7 +41,7 @@ async def wanted(connection: asyncpg.Connection) -> bool:
         return False
     if not await connection.fetchval("select to_regclass('public.profiles') is not null"):
         return False
-    return bool(await connection.fetchval("select exists (select from public.profiles)"))
+    return bool(await connection.fetchval(_MEMBERS))
 
 
 async def demand(connection: asyncpg.Connection) -> None:

@@ -29,7 +29,14 @@ from care_collective.operations.connect import connect, in_words
 
 _CLEAR: Final = files("care_collective") / "sql" / "clear.sql"
 # What holds rows without anybody having been here: a flag's changes are rows of another table, and nodes come and go.
-_LEDGERS: Final = ("care.schema_migrations", "care.schema_functions", "care.rollout_flags", "care.rollout_nodes")
+_LEDGERS: Final = (
+    "care.schema_migrations",
+    "care.schema_functions",
+    "care.rollout_flags",
+    "care.rollout_nodes",
+    "care.rollout_probes",
+    "care.rollout_checks",
+)
 # Tables and views of others where ours are to lie; an extension's are no obstacle.
 _STRANGERS: Final = """
 select format('%I.%I', n.nspname, c.relname)

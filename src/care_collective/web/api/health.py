@@ -35,6 +35,8 @@ async def _report(request: AnyRequest) -> dict[str, Any]:
         "alarm": decision.alarm or flags.stale,
         "stale": flags.stale,
         "generation": flags.generation,
+        "guard": services.guard.state,
+        "alerts_not_sent": services.alerts.not_sent,
     }
     return await health.report(services.database, flag=flag, listening=services.listener.connected)
 

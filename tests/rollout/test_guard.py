@@ -1,0 +1,229 @@
+"""The live guard: it goes back once and by itself when V2 fails, and does nothing without evidence."""
+
+import asyncio
+import time
+from uuid import uuid4
+
+import pytest
+
+from care_collective.db.call import Database
+from care_collective.db.pool import make_pool
+from care_collective.errors import CareError
+from care_collective.rollout.guard.detector import Detector
+from rollout.conftest import FLAG, Deployment, make_guard
+
+
+async def test_four_failures_of_four_helpers_roll_back_in_plain_words(deployed: Deployment) -> None:
+    await deployed.attempts("+----")
+    verdict = await deployed.guard.look()
+    assert (verdict.action, verdict.rule) == ("rollback", "detector")
+    assert await deployed.stopped() == "tripped"
+    (change,) = await deployed.changes("trip")
+    assert change["actor"] == "guard"
+    assert change["why"] == "detector"
+    assert change["words"] == "4 of the last 4 offers in the new engine failed (server_error), from 4 helpers"
+    assert '"helpers": 4' in change["numbers"]
+    assert change["told_at"] is None
+
+
+async def test_three_failures_do_nothing_and_a_fourth_counts_after_a_restart_too(deployed: Deployment) -> None:
+    await deployed.attempts("+---")
+    assert (await deployed.guard.look()).action == "none"
+    assert await deployed.stopped() is None
+    await deployed.attempts("-")
+    assert (await deployed.another().look()).action == "rollback"
+
+
+async def test_what_is_not_closed_yet_is_no_evidence(deployed: Deployment) -> None:
+    await deployed.attempts("-" * 9, ago=50.0)
+    assert (await deployed.guard.look()).action == "hold"
+    await deployed.care.owner.execute("update care.engine_outcomes set opened_at = opened_at - interval '15 seconds'")
+    assert (await deployed.guard.look()).action == "rollback"
+
+
+async def test_failures_of_one_helper_roll_nothing_back(deployed: Deployment) -> None:
+    await deployed.attempts("-" * 9, helpers=[uuid4()])
+    await deployed.guard.look()
+    assert await deployed.stopped() is None
+
+
+@pytest.mark.parametrize(("pattern", "version"), [("-" * 30, "v1"), ("=" * 30, "v2"), ("?" * 30, "v2")])
+async def test_v1_shared_failures_and_answers_never_trip_v2(deployed: Deployment, pattern: str, version: str) -> None:
+    await deployed.attempts("+" * 30, version="v2")
+    await deployed.attempts(pattern, version=version, code="unavailable")
+    assert (await deployed.guard.look()).action == "none"
+    assert await deployed.stopped() is None
+
+
+async def test_without_data_it_holds_and_it_never_advances(deployed: Deployment) -> None:
+    assert (await deployed.guard.look()).action == "hold"
+    await deployed.care.owner.execute("update care.rollout_flags set stage = 'percentage:10'")
+    await deployed.attempts("+" * 200)
+    assert (await deployed.guard.look()).action == "none"
+    assert await deployed.care.owner.fetchval("select stage from care.rollout_flags") == "percentage:10"
+    assert await deployed.care.owner.fetchval("select count(*) from care.rollout_changes") == 0
+
+
+async def test_of_many_nodes_one_acts_and_each_attempt_is_judged_once(deployed: Deployment) -> None:
+    pools = [
+        await make_pool(deployed.care.server.dsn(user="care_app", database=deployed.care.name), size=2)
+        for _ in range(4)
+    ]
+    nodes = [deployed.another(Database(pool)) for pool in pools]
+    await deployed.attempts("+" * 40)
+    await asyncio.gather(*(node.look() for node in nodes))
+    assert await deployed.care.owner.fetchval("select judged from care.rollout_detectors") == 40
+    await deployed.attempts("-" * 6)
+    await asyncio.gather(*(node.look() for _ in range(3) for node in nodes))
+    assert await deployed.care.owner.fetchval("select judged from care.rollout_detectors") == 46
+    assert len(await deployed.changes("trip")) == 1
+    for pool in pools:
+        await pool.close()
+
+
+async def test_it_acts_on_a_level_that_another_node_stored_before_it_died(deployed: Deployment) -> None:
+    state = Detector()
+    for helper in ("ann", "bea", "cid", "dan"):
+        state = state.failed(helper, "server_error")
+    await deployed.care.owner.execute(
+        "insert into care.rollout_detectors (flag, version, levels, judged, rise, since, generation) "
+        "values ($1, 'v2', $2, 4, $3, '-infinity', 1)",
+        FLAG,
+        list(state.levels),
+        '{"attempts": 4, "codes": {"server_error": 4}, "helpers": ["ann", "bea", "cid", "dan"]}',
+    )
+    assert (await deployed.guard.look()).rule == "detector"
+    assert await deployed.stopped() == "tripped"
+
+
+async def test_a_rollback_stays_until_a_person_resumes_and_what_was_before_is_past(deployed: Deployment) -> None:
+    await deployed.attempts("-" * 6)
+    await deployed.guard.look()
+    assert (await deployed.guard.look()).action == "hold"
+    assert await deployed.stopped() == "tripped"
+
+    await deployed.resume()
+    await deployed.attempts("-" * 6, ago=70.0)  # a node that wrote late
+    for _ in range(2):
+        assert (await deployed.guard.look()).action == "hold"
+    assert await deployed.stopped() is None
+    await deployed.attempts("+", ago=0.0)
+    assert (await deployed.guard.look()).action == "none"
+    assert await deployed.care.owner.fetchval("select count(*) from care.engine_outcomes where judged_at is null") == 0
+
+    await deployed.care.owner.execute("update care.rollout_changes set at = at - interval '10 minutes'")
+    await deployed.care.owner.execute("update care.rollout_detectors set since = since - interval '10 minutes'")
+    await deployed.attempts("----")
+    assert (await deployed.guard.look()).action == "rollback"
+    words = (await deployed.changes("trip"))[-1]["words"]
+    assert words.startswith("4 of the last 4 offers")
+
+
+async def test_attempts_ahead_of_the_clock_are_no_evidence(deployed: Deployment) -> None:
+    await deployed.attempts("-" * 3 + "+" * 17, ago=-3600.0)
+    assert (await deployed.guard.look()).action == "hold"
+    assert await deployed.stopped() is None
+
+
+async def test_while_the_database_is_away_nothing_is_done_and_health_says_so(deployed: Deployment) -> None:
+    pool = await make_pool(deployed.care.server.dsn(user="care_app", database=deployed.care.name), size=1)
+    now = [0.0]
+    guard = make_guard(Database(pool), clock=lambda: now[0])
+    await deployed.attempts("-" * 6)
+    await pool.close()
+    with pytest.raises(CareError):
+        await guard.look()
+    watching = asyncio.create_task(guard.watch(every_seconds=0.01))
+    await asyncio.sleep(0.05)
+    assert not watching.done()
+    assert guard.state == "watching"
+    now[0] = 31.0
+    assert guard.state == "blind"
+    watching.cancel()
+    assert await deployed.stopped() is None
+
+
+async def test_a_rule_in_a_dry_run_says_once_what_it_would_have_done(deployed: Deployment) -> None:
+    await deployed.care.owner.fetchval(
+        "select care.change_rule($1, 'detector', '{}', true, 'Olga', 'Watch it first.')", FLAG
+    )
+    await deployed.attempts("-" * 6)
+    for _ in range(2):
+        await deployed.guard.look()
+    assert await deployed.stopped() is None
+    assert [change["words"][:52] for change in await deployed.changes("warn")] == [
+        "Dry run, nothing was done; would have rolled back: 6"
+    ]
+
+
+async def test_a_changed_threshold_holds_at_the_next_look_and_is_recorded(deployed: Deployment) -> None:
+    changed = '{"level": 1e9}'
+    await deployed.care.owner.fetchval(
+        "select care.change_rule($1, 'detector', $2, null, 'Olga', 'Too nervous.')", FLAG, changed
+    )
+    await deployed.attempts("-" * 4)
+    assert (await deployed.guard.look()).action == "none"
+    await deployed.attempts("-" * 2)
+    assert (await deployed.guard.look()).action == "rollback"
+    (change,) = await deployed.changes("rule")
+    assert (change["actor"], change["why"], change["words"]) == ("Olga", "detector", "Too nervous.")
+
+
+async def test_what_no_rule_can_read_is_a_fault_that_ends_nothing(deployed: Deployment) -> None:
+    await deployed.care.owner.execute(
+        "insert into care.rollout_rules (flag, rule, thresholds, updated_by) values ($1, 'detector', $2, 'by hand')",
+        FLAG,
+        '{"level": "many"}',
+    )
+    await deployed.attempts("-" * 6)
+    watching = asyncio.create_task(deployed.guard.watch(every_seconds=0.01))
+    await asyncio.sleep(0.1)
+    assert await deployed.stopped() is None
+    await deployed.care.owner.execute("delete from care.rollout_rules")
+    await _until_stopped(deployed)
+    watching.cancel()
+
+
+async def test_a_warning_is_told_once_an_episode(deployed: Deployment) -> None:
+    await deployed.attempts("+" * 18 + "--", helpers=[uuid4()])
+    for node in (deployed.guard, deployed.another(), deployed.guard):
+        assert (await node.look()).action == "warn"
+    assert [change["why"] for change in await deployed.changes("warn")] == ["failing", "one_code"]
+    for ago, expected in (("14 minutes", 2), ("16 minutes", 4)):
+        await deployed.care.owner.execute(f"update care.rollout_episodes set seen_at = seen_at - interval '{ago}'")
+        await deployed.guard.look()
+        assert len(await deployed.changes("warn")) == expected
+    assert await deployed.stopped() is None
+
+
+async def test_complaints_of_three_in_a_community_of_ten_roll_back_and_those_about_v1_do_not(
+    deployed: Deployment,
+) -> None:
+    town = await deployed.care.town()
+    people = [await town.member(f"Member{n}") for n in range(10)]
+    report = "insert into care.problem_reports (community_id, user_id, version) values ($1, $2, $3)"
+    for person in people[:9]:
+        await deployed.care.owner.execute(report, town.community_id, person.user_id, "v1")
+    for person in (people[0], people[0], people[1]):
+        await deployed.care.owner.execute(report, town.community_id, person.user_id, "v2")
+    assert (await deployed.guard.look()).action == "hold"
+    await deployed.care.owner.execute(report, town.community_id, people[2].user_id, None)
+    verdict = await deployed.guard.look()
+    assert (verdict.action, verdict.rule) == ("rollback", "complaints")
+    assert verdict.words == "3 of the 10 members of a community reported problems within an hour"
+
+
+async def test_the_watch_trips_soon_after_the_evidence_is_there(deployed: Deployment) -> None:
+    watching = asyncio.create_task(deployed.guard.watch(every_seconds=0.05))
+    await asyncio.sleep(0.1)
+    began = time.monotonic()
+    await deployed.attempts("----")
+    await _until_stopped(deployed)
+    assert time.monotonic() - began < 5.0
+    watching.cancel()
+
+
+async def _until_stopped(deployed: Deployment) -> None:
+    async with asyncio.timeout(10):
+        while await deployed.stopped() is None:  # noqa: ASYNC110  a row, no event
+            await asyncio.sleep(0.02)
