@@ -33,8 +33,12 @@ def _signed_in(client: httpx.Client, email: str) -> dict[str, str]:
 
 
 def test_serve_says_how_to_begin_and_ends_well(shell: Shell) -> None:
-    with shell.serving("serve", "--port", _free_port()) as serving:
+    metrics = f"127.0.0.1:{_free_port()}"
+    with shell.serving("serve", "--port", _free_port(), CARE_METRICS_BIND=metrics) as serving:
         assert "community add SLUG" in serving.greeting
+        told = httpx.get(f"http://{metrics}/metrics", trust_env=False).text
+        assert "care_database_up 1.0" in told
+        assert "process_open_fds" in told
         assert shell.run("community", "add", "linden-row", "--name", "Linden Row").code == 0  # beside it
         assert shell.run("doctor").code == 0
         refused = shell.run("serve", "--port", _free_port())
