@@ -1,40 +1,33 @@
 """GET /metrics: what this process counted, on an address of its own, with labels that cannot grow."""
 
 import re
-import socket
 from collections.abc import AsyncIterator
+from socket import create_server
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from care_collective.errors import Code
-from care_collective.settings import Address
-from care_collective.web.server import telling
+from care_collective.web.metrics import telling
 from care_collective.web.services import Services
-from harness import FIRST_WORDS, Care, Town
-from web_harness import MakeClient, of, services_for, start
+from harness import FIRST_WORDS, Town
+from web_harness import MakeClient, of, start
 
 Samples = dict[tuple[str, ...], float]
 
 
 @pytest.fixture
-async def services(shared: Care, engine: str) -> AsyncIterator[Services]:
-    """A node that tells its numbers on a free port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = Address("127.0.0.1", free.getsockname()[1])
-    made = services_for(shared, messaging_v2_rollout="on" if engine == "v2" else "off", metrics_bind=address)
-    async with telling(made):
-        yield made
-    await made.close()
+async def metrics(services: Services) -> AsyncIterator[str]:
+    """Where the node tells its numbers."""
+    with create_server(("127.0.0.1", 0)) as listening:
+        async with telling(services, listening):
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
-async def scraped(services: Services) -> tuple[str, Samples]:
+async def scraped(metrics: str) -> tuple[str, Samples]:
     """The text, and its samples by name and the labels' values in the order of the labels' names."""
-    bind = services.settings.metrics_bind
-    assert bind is not None
-    async with httpx.AsyncClient(base_url=f"http://{bind.host}:{bind.port}") as http:
+    async with httpx.AsyncClient(base_url=metrics) as http:
         answer = await http.get("/metrics")
         assert answer.headers["content-type"].startswith("text/plain")
         assert (await http.get("/api/health")).status_code == 404
@@ -47,7 +40,7 @@ async def scraped(services: Services) -> tuple[str, Samples]:
 
 
 async def test_the_metrics_are_the_counts_that_stand_in_the_database(
-    services: Services, client: MakeClient, town: Town, engine: str
+    services: Services, metrics: str, client: MakeClient, town: Town, engine: str
 ) -> None:
     owner, helper = await town.member("Olga"), await town.member("Hal")
     request = await town.request(owner)
@@ -59,7 +52,7 @@ async def test_the_metrics_are_the_counts_that_stand_in_the_database(
     await http.get(of(request))
     await services.outcomes.flush()
 
-    text, samples = await scraped(services)
+    text, samples = await scraped(metrics)
     rows = await town.care.owner.fetch(
         "select version, verb, code, sum(calls) as calls from care.engine_minutes where node_id = $1 group by 1, 2, 3",
         services.outcomes.node_id,
@@ -85,11 +78,11 @@ async def test_the_metrics_are_the_counts_that_stand_in_the_database(
     assert not re.search(r"[0-9a-f]{8}-[0-9a-f]{4}-|Hal|Olga|@", text)
 
 
-async def test_no_label_can_grow(services: Services, client: MakeClient, town: Town) -> None:
+async def test_no_label_can_grow(metrics: str, client: MakeClient, town: Town) -> None:
     helper = client(await town.member("Hal"))
     for _ in range(3):
         await helper.post(start((await town.member()).user_id), json={"initial_message": FIRST_WORDS})
-    text, _ = await scraped(services)
+    text, _ = await scraped(metrics)
     allowed = {
         "engine": {"v1", "v2", "both"},
         "verb": {"open", "send", "read"},
@@ -107,12 +100,12 @@ async def test_no_label_can_grow(services: Services, client: MakeClient, town: T
                 assert known is None or value in known, sample
 
 
-async def test_a_database_that_is_away_is_told_and_keeps_nothing_back(services: Services) -> None:
+async def test_a_database_that_is_away_is_told_and_keeps_nothing_back(services: Services, metrics: str) -> None:
     class Away:
         async def call(self, *_: object) -> None:
             raise TimeoutError
 
     object.__setattr__(services, "database", Away())
-    _, samples = await scraped(services)
+    _, samples = await scraped(metrics)
     assert samples["care_database_up",] == 0
     assert ("care_outbox_lag_seconds",) not in samples

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from socket import socket
 from typing import Any, cast
 
 from litestar import Litestar, Request
@@ -15,13 +16,14 @@ from care_collective.operations.upkeep import keep_pruned
 from care_collective.web import description, errors, rest
 from care_collective.web.body import MAX_BYTES, StrictRequest
 from care_collective.web.edge import Application, Edge
+from care_collective.web.metrics import telling
 from care_collective.web.pages import accounts, reference
 from care_collective.web.security import SAFE_METHODS
 from care_collective.web.services import Services
 
 
-def make_app(services: Services) -> Edge:
-    """The ASGI application of one process. `services` are closed with it."""
+def make_app(services: Services, metrics: socket | None = None) -> Edge:
+    """The ASGI application of one process. `services` are closed with it; `metrics` is where it tells Prometheus."""
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -41,7 +43,8 @@ def make_app(services: Services) -> Edge:
             )
         ]
         try:
-            yield
+            async with telling(services, metrics):
+                yield
         finally:
             for task in beside:
                 task.cancel()

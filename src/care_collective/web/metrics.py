@@ -5,9 +5,12 @@ Every label has few values, known beforehand; no ids, no words.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from typing import Any, Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from contextlib import asynccontextmanager, contextmanager
+from socket import socket
+from typing import Any, Final, cast
 
+import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, ProcessCollector, generate_latest
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
@@ -24,6 +27,7 @@ from care_collective.rollout.policy import BUCKETS, MESSAGING_V2, is_for_all
 from care_collective.web.services import Services
 
 PATH: Final = "/metrics"
+_SHUTDOWN_SECONDS: Final = 1
 # A scrape does not wait long for a database that is away: what this process knows is told all the same.
 _DATABASE_SECONDS: Final = 2.0
 
@@ -51,6 +55,39 @@ def make_metrics_app(services: Services) -> Application:
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
     return application
+
+
+class _Server(uvicorn.Server):
+    """A server within another's process: signals are the other's."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Takes none."""
+        yield
+
+
+@asynccontextmanager
+async def telling(services: Services, listening: socket | None) -> AsyncIterator[None]:
+    """Tells the metrics on a listening socket for as long as the block runs; without one, nobody."""
+    if listening is None:
+        yield
+        return
+    config = uvicorn.Config(
+        cast(Any, make_metrics_app(services)),
+        loop="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+    )
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve([listening]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving
 
 
 async def exposition(services: Services) -> bytes:

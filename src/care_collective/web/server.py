@@ -1,10 +1,8 @@
 """Serves the application with uvicorn: one process, graceful end."""
 
-import asyncio
 import resource
 from asyncio import TimerHandle
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable
 from socket import AF_INET, AF_INET6, create_server, socket
 from typing import Any, Final, cast
 
@@ -19,8 +17,7 @@ from care_collective.rollout.provider import RolloutProvider
 from care_collective.settings import Settings
 from care_collective.web.app import make_app
 from care_collective.web.edge import Edge
-from care_collective.web.metrics import make_metrics_app
-from care_collective.web.services import Services, make_services
+from care_collective.web.services import make_services
 
 # Past this a request in flight is cut, so that a restart never hangs on one slow client.
 SHUTDOWN_SECONDS: Final = 10
@@ -122,47 +119,11 @@ async def serve(settings: Settings, database: Database, listener: Listener, *, r
     settings = settings.listening_on(listening.getsockname()[1])
     services = make_services(settings, database, listener)
     openfeature.api.set_provider(RolloutProvider(services.flags))
-    config = make_config(settings, make_app(services))
+    bind = settings.metrics_bind
+    metrics = None if bind is None else _listen("CARE_METRICS_BIND", bind.host, bind.port)
+    config = make_config(settings, make_app(services, metrics))
     server = Server(config, ready=lambda: ready(settings.base_url), ending=services.live.end)
-    async with telling(services):
-        await server.serve([listening])
-
-
-class _Beside(uvicorn.Server):
-    """A server within another's process: signals are the other's."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Takes none."""
-        yield
-
-
-@asynccontextmanager
-async def telling(services: Services) -> AsyncIterator[None]:
-    """Tells Prometheus on CARE_METRICS_BIND for as long as the block runs; without that setting, nobody."""
-    bind = services.settings.metrics_bind
-    if bind is None:
-        yield
-        return
-    listening = _listen("CARE_METRICS_BIND", bind.host, bind.port)
-    server = _Beside(
-        uvicorn.Config(
-            cast(Any, make_metrics_app(services)),
-            http=Protocol,
-            loop="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=1,
-        )
-    )
-    task = asyncio.create_task(server.serve([listening]))
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        await task
+    await server.serve([listening])
 
 
 def _allow_connections() -> None:
