@@ -101,6 +101,7 @@ def test_the_flag_is_measured_and_shown_as_a_table(shell: Shell, tmp_path: Path)
     done = shell.run("bench", "flag", "--json", str(tmp_path / "flag.json"))
     assert done.out.startswith("what")
     assert "flag: the policy function" in done.out
+    assert "flag: through OpenFeature" in done.out
     assert (tmp_path / "flag.json").read_text().startswith("{")
 
 

@@ -4,23 +4,20 @@ The figure is CPU time of the whole server (every process of it, from /proc) a c
 wait for the disk. Both sides commit alike, use as many members as connections, and each writes its pairs anew.
 """
 
-import os
-from pathlib import Path
 from typing import Final
 
-from care_collective.bench import pgbench
+from care_collective.bench import meter, pgbench
 from care_collective.bench.doors import EACH, Effort
 from care_collective.bench.report import Report, at_most, failure, middle
 from care_collective.bench.stand import OWNERS, Stand, Tell, database, stand
 
 _MOST: Final = 2.5
-# Fields of /proc/<pid>/stat behind the name (proc(5)): parent, then utime, stime, and those of children that ended.
-_PARENT: Final = 1
-_TIMES: Final = slice(11, 15)
 
 
 async def measure(effort: Effort, *, tell: Tell) -> Report:
     """The row of the create function's cost."""
+    if not meter.known():
+        raise failure("The CPU time of a server can be read on Linux only.")
     async with stand(tell=tell) as on:
         tell("Making a community, its people and their requests")
         async with database(on, "care", members=effort.connections, requests=EACH + effort.span * effort.runs):
@@ -43,7 +40,7 @@ async def measure(effort: Effort, *, tell: Tell) -> Report:
 
 async def _cost(on: Stand, script: str, effort: Effort, run: int, *, user: str) -> float:
     """Milliseconds of CPU a call."""
-    before = _cpu_seconds(on.server.pid)
+    before = meter.spent(on.server.pid)
     calls = await pgbench.run(
         on,
         "care",
@@ -57,20 +54,4 @@ async def _cost(on: Stand, script: str, effort: Effort, run: int, *, user: str) 
         shift=effort.span // effort.connections,
         owners=OWNERS,
     )
-    return 1000 * (_cpu_seconds(on.server.pid) - before) / calls.number
-
-
-def _cpu_seconds(postmaster: int) -> float:
-    """CPU time of a server since its start: the postmaster, its children, and those of them that have ended."""
-    if not Path("/proc/self/stat").exists():
-        raise failure("The CPU time of a server can be read on Linux only.")
-    ticks = 0
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue  # it has ended
-            if int(entry.name) == postmaster or int(fields[_PARENT]) == postmaster:
-                ticks += sum(map(int, fields[_TIMES]))
-    return ticks / os.sysconf("SC_CLK_TCK")
+    return 1000 * meter.spent(on.server.pid).since(before).database / calls.number

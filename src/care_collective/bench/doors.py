@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 
-from care_collective.bench import pgbench
+from care_collective.bench import meter, pgbench
 from care_collective.bench.load import Feed, Links, Run, request
 from care_collective.bench.report import Report, Row, at_least, failure, middle, percentile
 from care_collective.bench.stand import (
@@ -58,6 +58,31 @@ class Effort:
         return 2 * self.rounds + 1
 
 
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """One turn of both sides, and what each spent."""
+
+    over_http: Run
+    by_pgbench: pgbench.Calls
+    http_spent: meter.Spent
+    pgbench_spent: meter.Spent
+
+    @property
+    def ratio(self) -> float:
+        return self.over_http.rate / self.by_pgbench.rate
+
+    @property
+    def http_ms(self) -> tuple[float, float, float]:
+        """CPU of the site, the database and the load for a request."""
+        spent, number = self.http_spent, len(self.over_http.latencies)
+        return 1000 * spent.site / number, 1000 * spent.database / number, 1000 * spent.load / number
+
+    @property
+    def pgbench_ms(self) -> float:
+        """CPU of the database and pgbench for a call."""
+        return 1000 * self.pgbench_spent.measured / self.by_pgbench.number
+
+
 async def measure(verb: str, effort: Effort, *, tell: Tell) -> Report:
     """The row of a verb: create, send, inbox or thread."""
     requests = EACH + effort.span * effort.runs if verb == "create" else EACH
@@ -76,35 +101,55 @@ async def _furnish(owner: asyncpg.Connection, effort: Effort) -> None:
 
 
 async def _measure(verb: str, on: Stand, web: Site, owner: asyncpg.Connection, effort: Effort, *, tell: Tell) -> Row:
-    over_http: list[Run] = []
-    by_pgbench: list[pgbench.Calls] = []
+    rounds: list[_Round] = []
     written = await _written(verb, owner)
     with Links(web.host, web.port, effort.connections) as links:
         warm = await asyncio.to_thread(links.closed_loop, _feeds(verb, web, effort, 0), _WARM_SECONDS)
-        made = len(warm.latencies)
         for number in range(1, effort.rounds + 1):
             tell(f"{verb}: round {number} of {effort.rounds}")
             feeds = _feeds(verb, web, effort, 2 * number - 1)
-            over_http.append(await asyncio.to_thread(links.closed_loop, feeds, effort.seconds))
-            by_pgbench.append(await _rival(verb, on, effort, 2 * number))
-            made += len(over_http[-1].latencies) + by_pgbench[-1].number
+            began = meter.spent(on.server.pid, web.pid)
+            over_http = await asyncio.to_thread(links.closed_loop, feeds, effort.seconds)
+            between = meter.spent(on.server.pid, web.pid)
+            by_pgbench = await _rival(verb, on, effort, 2 * number)
+            spent = meter.spent(on.server.pid, web.pid).since(between)
+            rounds.append(_Round(over_http, by_pgbench, between.since(began), spent))
     # A refusal would be quicker than a write, and pgbench takes it for one.
+    made = len(warm.latencies) + sum(len(r.over_http.latencies) + r.by_pgbench.number for r in rounds)
     missing = made - (await _written(verb, owner) - written)
     if missing > 0 and verb in {"create", "send"}:
         raise failure(f"{missing} of {made} calls wrote nothing: the figure would be wrong.")
-    ratios = [ours.rate / theirs.rate for ours, theirs in zip(over_http, by_pgbench, strict=True)]
-    latencies = [1000 * latency for run in over_http for latency in run.latencies]
+    return _row(verb, rounds, effort)
+
+
+def _row(verb: str, rounds: list[_Round], effort: Effort) -> Row:
+    latencies = [1000 * latency for r in rounds for latency in r.over_http.latencies]
     return at_least(
         f"{verb} over HTTP against pgbench",
-        middle(ratios),
+        middle([r.ratio for r in rounds]),
         _GOALS[verb],
-        http_per_second=round(middle([run.rate for run in over_http])),
-        pgbench_per_second=round(middle([calls.rate for calls in by_pgbench])),
+        http_per_second=round(middle([r.over_http.rate for r in rounds])),
+        pgbench_per_second=round(middle([r.by_pgbench.rate for r in rounds])),
         p50_ms=round(percentile(latencies, 0.5), 2),
         p95_ms=round(percentile(latencies, 0.95), 2),
-        ratios=[round(ratio, 3) for ratio in ratios],
+        ratios=[round(r.ratio, 3) for r in rounds],
         connections=effort.connections,
+        **_cpu(rounds),
     )
+
+
+def _cpu(rounds: list[_Round]) -> dict[str, Any]:
+    """Milliseconds of CPU a call. `ratio_by_cpu` is what the figure would be on a machine that nobody else uses."""
+    if not meter.known():
+        return {}
+    return {
+        "ratio_by_cpu": middle([r.pgbench_ms / sum(r.http_ms) for r in rounds]),
+        "site_cpu_ms": middle([r.http_ms[0] for r in rounds]),
+        "database_cpu_ms": middle([r.http_ms[1] for r in rounds]),
+        "load_cpu_ms": middle([r.http_ms[2] for r in rounds]),
+        "pgbench_cpu_ms": middle([r.pgbench_ms for r in rounds]),
+        "cores_used_by_others": middle([max(r.http_spent.others, r.pgbench_spent.others) for r in rounds]),
+    }
 
 
 async def _written(verb: str, owner: asyncpg.Connection) -> int:
