@@ -8,11 +8,14 @@ from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
+from uuid import UUID
 
-import jinja2
 import pytest
 
 import care_collective
+from care_collective.web.pages.clock import Clock
+from care_collective.web.pages.language import ENGLISH
+from care_collective.web.pages.rendering import ENVIRONMENTS, Member, Restriction
 
 WEB = Path(care_collective.__file__).parent / "web"
 STATIC = WEB / "static"
@@ -21,23 +24,17 @@ TEMPLATES = WEB / "templates"
 CARE_CSS = STATIC / "care.css"
 FIRST_PAGE_BYTES = 60 * 1024  # goals.md, Pleasant
 
-ENVIRONMENT = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(TEMPLATES),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    extensions=["jinja2.ext.i18n"],
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-ENVIRONMENT.install_null_translations(newstyle=True)  # type: ignore[attr-defined]
+ENVIRONMENT = ENVIRONMENTS["en"]
+CLOCK = Clock(ENGLISH, UTC, datetime(2026, 11, 22, 12, tzinfo=UTC))
 
 HOSTILE = """<script>alert(1)</script>"'"""
 COMMUNITY = SimpleNamespace(name=f"Riverside {HOSTILE}", emergency_line="112")
 
 
-def member(verification: str, restriction: str | None) -> SimpleNamespace:
+def member(verification: str, restriction: str | None) -> Member:
     until = datetime(2030, 5, 6, 7, 8, tzinfo=UTC) if restriction == "suspended" else None
-    return SimpleNamespace(
+    return Member(
+        user_id=UUID(int=1),
         display_name=f"Rosa {HOSTILE}",
         town=None,
         email="rosa@example.org",
@@ -45,7 +42,9 @@ def member(verification: str, restriction: str | None) -> SimpleNamespace:
         decision_reason=f"We are full. {HOSTILE}" if verification == "rejected" else None,
         is_coordinator=True,
         is_operator=True,
-        restriction=restriction and SimpleNamespace(kind=restriction, until=until, why=f"Too pushy. {HOSTILE}"),
+        restriction=Restriction(restriction, until, f"Too pushy. {HOSTILE}") if restriction else None,
+        time_zone=None,
+        locale=None,
     )
 
 
@@ -64,7 +63,8 @@ def rendered(template: str, **given: object) -> str:
         "community": COMMUNITY,
         "member": None,
         "csrf_token": "token",
-        "lang": "en",
+        "clock": CLOCK,
+        "kept_form": "",
         "request_id": "reference-1",
         "form": {},
         "errors": {},

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from care_collective.accounts import tokens
 from care_collective.accounts.people import Accounts
-from care_collective.web.pages.accounts import safe_path
+from care_collective.web.pages.forms import safe_path
 from care_collective.web.services import Services, utc_now
 from harness import FIRST_WORDS, Care, Town
 from web_harness import (

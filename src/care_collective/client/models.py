@@ -204,6 +204,8 @@ class Me(msgspec.Struct, frozen=True, kw_only=True):
     town: str | None
     verification_status: str
     decision_reason: str | None
+    time_zone: str | None
+    locale: str | None
     is_coordinator: bool
     is_operator: bool
     restriction: Restriction | None

@@ -5,7 +5,7 @@ where its own engine keeps it, whatever the flag says.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, cast
 from uuid import UUID, uuid4
 
@@ -271,6 +271,11 @@ class Messaging:
         return await self._called(
             "list_offers", caller, p_help_request_id=help_request_id, p_cursor=cursor, p_limit=limit
         )
+
+    async def list_offers_on(self, caller: Caller, help_request_ids: Sequence[UUID]) -> dict[UUID, Answer]:
+        """The newest offers on each of some of the caller's own requests."""
+        answers = [await self.list_offers(caller, one, cursor=None, limit=10) for one in help_request_ids]
+        return dict(zip(help_request_ids, answers, strict=True))
 
     async def mark_read(self, caller: Caller, conversation_id: UUID, seq: int) -> Answer:
         """Marks a conversation as read up to `seq`; never backwards, never past its end."""

@@ -136,14 +136,12 @@ def answer_page(request: Request[Any, Any, Any], original: Exception) -> Respons
         return answer(request, original)
     error = known(original)
     if error.code is Code.UNAUTHENTICATED and request.scope["method"] == "GET":
-        return Redirect(f"/sign-in?next={quote(path, safe='/')}", status_code=303)
+        query = request.scope["query_string"].decode("latin-1")
+        wanted = f"{path}?{query}" if query else path
+        return Redirect(f"/sign-in?next={quote(wanted, safe='/')}", status_code=303)
     log_fault(request, error, original)
-    page = rendering.render(
-        "error.html",
-        status=error.status,
-        words=error.message,
-        retry_after=error.extras.get("retry_after"),
-        request_id=request.scope["state"]["request_id"],
+    page = rendering.error_page(
+        request, status=error.status, words=error.message, retry_after=error.extras.get("retry_after")
     )
     page.headers.update(headers(error, original))
     return page

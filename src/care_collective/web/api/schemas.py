@@ -247,6 +247,8 @@ class Me(msgspec.Struct, frozen=True):
     town: str | None
     verification_status: Literal["pending", "approved", "rejected"]
     decision_reason: str | None
+    time_zone: str | None
+    locale: str | None
     is_coordinator: bool
     is_operator: bool
     restriction: Restriction | None

@@ -1,7 +1,7 @@
 """Home, joining, signing in and out, and one's own status."""
 
-import re
-from typing import Any, Final
+from typing import Any
+from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, Router, get, post
@@ -9,29 +9,14 @@ from litestar.response import Redirect
 
 from care_collective.accounts import sessions
 from care_collective.accounts.people import Application
+from care_collective.db.call import Caller
 from care_collective.errors import CareError
 from care_collective.web import security
 from care_collective.web.api.auth import community_of, open_session
-from care_collective.web.errors import log_fault
+from care_collective.web.pages import forms
 from care_collective.web.pages.rendering import current_member, page, require_member
 
 AnyRequest = Request[Any, Any, Any]
-_LONGEST_PATH: Final = 2000
-
-
-def safe_path(path: str) -> str:
-    """A path of this site to go on to, or the home page for anything that could lead elsewhere."""
-    # Browsers read a backslash as a slash and drop control characters: both make //host out of what looks like a path.
-    if len(path) <= _LONGEST_PATH and re.match("/(?!/)", path) and path.isprintable() and "\\" not in path:
-        return path
-    return "/"
-
-
-async def _form(request: AnyRequest, *names: str) -> dict[str, str]:
-    """The named fields of a posted form, '' where absent; browsers send a line break as two characters."""
-    posted = await request.form()
-    values = {name: posted.get(name) for name in names}
-    return {name: value.replace("\r\n", "\n") if isinstance(value, str) else "" for name, value in values.items()}
 
 
 async def _signed_in(request: AnyRequest, token: str, path: str) -> Redirect:
@@ -49,16 +34,16 @@ async def home(request: AnyRequest) -> Response[str]:
 @get("/sign-in")
 async def sign_in_form(request: AnyRequest) -> Response[str]:
     """The sign-in form."""
-    path = safe_path(request.query_params.get("next", "/"))
-    return await page(request, "accounts/sign_in.html", member=None, form={}, errors={}, next_path=path)
+    path = forms.safe_path(request.query_params.get("next", "/"))
+    return await _sign_in_page(request, path)
 
 
 @post("/sign-in")
 async def sign_in(request: AnyRequest) -> Response[Any]:
     """Signs in and goes on to where the person was headed; else the form again, with what was typed."""
     security.check_origin(request)
-    form = await _form(request, "email", "password", "next")
-    path = safe_path(form["next"])
+    form = await forms.read(request, "email", "password", "next", "kept_form")
+    path = forms.safe_path(form["next"])
     try:
         community_id = await community_of(request)
         user_id = await security.services(request).accounts.sign_in(
@@ -66,8 +51,43 @@ async def sign_in(request: AnyRequest) -> Response[Any]:
         )
         token = await open_session(request, user_id, community_id)
     except CareError as error:
-        return await _again(request, "accounts/sign_in.html", error, {"email": form["email"]}, next_path=path)
+        shown = await _sign_in_page(
+            request,
+            path,
+            status=error.status,
+            form={"email": form["email"]},
+            errors=forms.fields_of(error),
+            kept_form=form["kept_form"],
+        )
+        return forms.with_error(request, shown, error)
+    if form["kept_form"]:
+        return await _kept(request, user_id, community_id, token, path, forms.carried(form["kept_form"]))
     return await _signed_in(request, token, path)
+
+
+async def _sign_in_page(request: AnyRequest, path: str, **context: Any) -> Response[str]:  # noqa: ANN401
+    shown = {"form": {}, "errors": {}, "kept_form": "", "next_path": path, **context}
+    return await page(request, "accounts/sign_in.html", member=None, **shown)
+
+
+async def _kept(
+    request: AnyRequest, user_id: UUID, community_id: UUID, token: str, path: str, words: dict[str, str]
+) -> Response[str]:
+    """What somebody had typed when their session ended, to be sent with one tap now that they are signed in again."""
+    # The browser learns of its new session by this very answer.
+    request.scope["user"] = Caller(user_id, community_id, request_id=request.scope["state"]["request_id"])
+    csrf = sessions.csrf_token(security.services(request).secret_key, token)
+    answer = await page(
+        request,
+        "accounts/kept.html",
+        member=await require_member(request),
+        path=path,
+        words=words,
+        key=forms.new_key(),
+        csrf_token=csrf,
+    )
+    answer.set_cookie(security.session_cookie(request, token))
+    return answer
 
 
 @get("/sign-up")
@@ -81,7 +101,7 @@ async def sign_up(request: AnyRequest) -> Response[Any]:
     """Joins as a pending member and shows the status; else the form again, with what was typed."""
     security.check_origin(request)
     names = ("email", "password", "display_name", "town", "application_words")
-    form = await _form(request, *names)
+    form = await forms.read(request, *names)
     try:
         community_id = await community_of(request)
         application = msgspec.convert({name: form[name] for name in names}, Application)
@@ -95,21 +115,16 @@ async def sign_up(request: AnyRequest) -> Response[Any]:
     return await _signed_in(request, token, "/account")
 
 
-async def _again(
-    request: AnyRequest, template: str, error: CareError, form: dict[str, str], **context: object
-) -> Response[str]:
-    log_fault(request, error, error)
-    fields = error.extras.get("fields") or {"form": error.message}
-    answer = await page(request, template, member=None, form=form, errors=fields, status=error.status, **context)
-    if "retry_after" in error.extras:
-        answer.headers["Retry-After"] = str(error.extras["retry_after"])
-    return answer
+async def _again(request: AnyRequest, template: str, error: CareError, form: dict[str, str]) -> Response[Any]:
+    fields = forms.fields_of(error)
+    answer = await page(request, template, member=None, form=form, errors=fields, status=error.status)
+    return forms.with_error(request, answer, error)
 
 
 @post("/sign-out")
 async def sign_out(request: AnyRequest) -> Redirect:
     """Ends this browser's session."""
-    form = await _form(request, security.CSRF_FIELD)
+    form = await forms.read(request, security.CSRF_FIELD)
     security.check_csrf(request, form[security.CSRF_FIELD])
     token = security.session_token(request)
     if token is not None:

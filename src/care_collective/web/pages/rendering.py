@@ -1,6 +1,6 @@
 """Turns a template and its context into a page, with what every page shows: the community and the member."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -11,8 +11,13 @@ from litestar import Request, Response
 from care_collective.accounts import sessions
 from care_collective.errors import CareError, Code
 from care_collective.web import security
+from care_collective.web.pages.clock import Clock, zone_of
+from care_collective.web.pages.language import LANGUAGES, Language, accepted, choose
 
 AnyRequest = Request[Any, Any, Any]
+# Where in a request's state its frame and what was typed are kept, for an error page that can ask for nothing.
+_FRAME: Final = "page_frame"
+TYPED: Final = "page_typed"
 
 
 class Restriction(msgspec.Struct, frozen=True):
@@ -35,9 +40,30 @@ class Member(msgspec.Struct, frozen=True):
     is_coordinator: bool
     is_operator: bool
     restriction: Restriction | None
+    time_zone: str | None
+    locale: str | None
+
+    @property
+    def may_browse(self) -> bool:
+        """Whether requests are open to them, as care.allow judges it."""
+        return self.verification_status == "approved" and (
+            self.restriction is None or self.restriction.kind != "banned"
+        )
+
+    @property
+    def may_offer(self) -> bool:
+        """Whether they may ask and offer, as care.allow judges it."""
+        return self.verification_status == "approved" and self.restriction is None
+
+    @property
+    def may_write(self) -> bool:
+        """Whether they may write in their conversations, as care.allow judges it."""
+        return self.verification_status == "approved" and (
+            self.restriction is None or self.restriction.kind == "limited"
+        )
 
 
-def _environment() -> jinja2.Environment:
+def _environment(language: Language) -> jinja2.Environment:
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("care_collective.web"),
         autoescape=True,
@@ -46,15 +72,19 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.install_null_translations(newstyle=True)  # type: ignore[attr-defined]
+    made.install_gettext_translations(language.catalogue, newstyle=True)  # type: ignore[attr-defined]
+    made.globals.update(say=language.say, lang=language.code)
     return made
 
 
-_ENVIRONMENT: Final = _environment()
+ENVIRONMENTS: Final = {code: _environment(language) for code, language in LANGUAGES.items()}
 
 
 async def current_member(request: AnyRequest) -> Member | None:
     """The signed-in member, or None; a session whose member is gone is nobody's."""
+    # Routers of forms have no guard: what was typed is read before anything that can fail (forms.sent).
+    if request.scope.get("user") is None:
+        request.scope["user"] = await security.identify(request)
     if request.user.user_id is None:
         return None
     try:
@@ -63,7 +93,9 @@ async def current_member(request: AnyRequest) -> Member | None:
         if error.code is Code.PERMISSION_DENIED:
             return None
         raise
-    return msgspec.json.decode(text, type=Member)
+    member = msgspec.json.decode(text, type=Member)
+    await frame(request, member)
+    return member
 
 
 async def require_member(request: AnyRequest) -> Member:
@@ -74,26 +106,49 @@ async def require_member(request: AnyRequest) -> Member:
     return member
 
 
+def language_of(request: AnyRequest, *wishes: str | None, otherwise: str | None = None) -> Language:
+    """The language of an answer: the member's wish, else the browser's, else the community's."""
+    return choose(*wishes, *accepted(request.headers.get("accept-language", "")), otherwise)
+
+
+async def frame(request: AnyRequest, member: Member | None) -> dict[str, Any]:
+    """What every page shows to the person who asked, in their community, language and time zone."""
+    services = security.services(request)
+    community = await services.communities.of_host(request.headers.get("host", ""))
+    language = language_of(
+        request, member.locale if member else None, otherwise=community.locale if community else None
+    )
+    zone = zone_of(member.time_zone if member else None, community.time_zone if community else None)
+    token = security.session_token(request)
+    made: dict[str, Any] = {
+        "member": member,
+        "community": community,
+        "clock": Clock(language, zone, services.now()),
+        "csrf_token": sessions.csrf_token(services.secret_key, token) if token and member else "",
+        "request_id": request.scope["state"]["request_id"],
+    }
+    request.scope["state"][_FRAME] = made
+    return made
+
+
 async def page(
     request: AnyRequest, template: str, *, member: Member | None, status: int = 200, **context: object
 ) -> Response[str]:
     """A page for the person who asked, in their community."""
-    services = security.services(request)
-    community = await services.communities.of_host(request.headers.get("host", ""))
-    token = security.session_token(request)
-    return render(
-        template,
-        status=status,
-        member=member,
-        community=community,
-        csrf_token=sessions.csrf_token(services.secret_key, token) if token and member else "",
-        request_id=request.scope["state"]["request_id"],
-        **context,
-    )
+    return render(template, status=status, **{**await frame(request, member), **context})
 
 
-def render(template: str, *, status: int = 200, **context: object) -> Response[str]:
-    """A page from its context alone; an error page needs no database."""
-    shown: dict[str, object] = {"community": None, "member": None, "lang": "en", "status": status, **context}
-    html = _ENVIRONMENT.get_template(template).render(shown)
+def error_page(request: AnyRequest, *, status: int, **context: object) -> Response[str]:
+    """The page of a refusal or fault; it needs no database, and shows whom the request had found before."""
+    state = request.scope["state"]
+    clock = Clock(language_of(request), UTC, security.services(request).now())
+    known = state.get(_FRAME, {"clock": clock, "request_id": state["request_id"]})
+    typed = {"typed": state.get(TYPED), "typed_path": request.scope["path"]}
+    return render("error.html", status=status, **{**known, **typed, **context})
+
+
+def render(template: str, *, clock: Clock, status: int = 200, **context: object) -> Response[str]:
+    """A page from its context alone, in the clock's language."""
+    shown: dict[str, object] = {"community": None, "member": None, "status": status, "clock": clock, **context}
+    html = ENVIRONMENTS[clock.language.code].get_template(template).render(shown)
     return Response(html, status_code=status, media_type="text/html")

@@ -1,0 +1,192 @@
+"""Messages as pages: the list and the thread, writing, and what the two people decide. Both engines alike."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from litestar import Response, Router, get, post
+from litestar.params import FromPath
+from litestar.response import Redirect
+
+from care_collective.db.call import Answer, Caller
+from care_collective.errors import CareError, Code
+from care_collective.messaging.service import Messaging
+from care_collective.web import security
+from care_collective.web.api.schemas import LAST_SEQ, ConversationPage, MessagePage
+from care_collective.web.pages import forms, threads
+from care_collective.web.pages.rendering import AnyRequest, Member, frame, page, render, require_member
+from care_collective.web.pages.requests import notice_of
+
+PAGE: Final = 50
+# What a thread says once, after a form led to it.
+NOTICES: Final = frozenset(
+    {"offered", "exists", "accepted", "declined", "closed", "reopened", "stepped-back", "released"}
+)
+Verb = Callable[[Messaging, Caller, UUID, Mapping[str, str]], Awaitable[Answer]]
+
+
+def _messaging(request: AnyRequest) -> Messaging:
+    return security.services(request).messaging
+
+
+async def _inbox(request: AnyRequest) -> dict[str, Any]:
+    """The list, as it stands beside a thread and alone."""
+    filter_ = "unread" if request.query_params.get("filter") == "unread" else "all"
+    answer = await _messaging(request).list_conversations(
+        request.user, cursor=request.query_params.get("cursor") or None, limit=20, filter_=filter_
+    )
+    return {"inbox": msgspec.json.decode(answer.success(), type=ConversationPage), "filter": filter_}
+
+
+@get("/messages")
+async def inbox(request: AnyRequest) -> Response[str]:
+    """One's conversations of both engines, by last activity."""
+    member = await require_member(request)
+    return await page(request, "messages/inbox.html", member=member, **await _inbox(request))
+
+
+def _place(request: AnyRequest, name: str) -> int | None:
+    """A seq in the address; None for what is none."""
+    value = request.query_params.get(name, "")
+    return int(value) if value.isascii() and value.isdecimal() and len(value) < 11 and int(value) <= LAST_SEQ else None
+
+
+@get("/messages/{conversation_id:uuid}")
+async def thread(request: AnyRequest, conversation_id: FromPath[UUID]) -> Response[str]:
+    """A thread, the newest messages or those before or after a place. What is shown to its end counts as read."""
+    member = await require_member(request)
+    return await _thread(request, conversation_id, member, form={"content": "", "key": forms.new_key()}, errors={})
+
+
+async def _thread(request: AnyRequest, conversation_id: UUID, member: Member, **context: Any) -> Response[str]:  # noqa: ANN401
+    before = _place(request, "before")
+    after = _place(request, "after") if before is None else None
+    answer = await _messaging(request).get_messages(
+        request.user, conversation_id, before=before, after=after, limit=PAGE
+    )
+    found = msgspec.json.decode(answer.success(), type=MessagePage)
+    await _mark(request, found)
+    shown = await frame(request, member)
+    first, last = (found.messages[0].seq, found.messages[-1].seq) if found.messages else (0, -1)
+    conversation = found.conversation
+    # Read by the reader already, and a day is the reader's: both are laid out here, not in the template.
+    return render(
+        "messages/thread.html",
+        **{
+            **shown,
+            **await _inbox(request),
+            "conversation": conversation,
+            "days": threads.by_day(found.messages, member.user_id, shown["clock"]),
+            "older": first if first > 0 else None,
+            "newer": last if last < conversation.last_seq else None,
+            "done": notice_of(request, NOTICES),
+            "verb_key": forms.new_key(),
+            **context,
+        },
+    )
+
+
+async def _mark(request: AnyRequest, found: MessagePage) -> None:
+    """Marks a thread as read up to the last message shown, where more than that was unread."""
+    if not found.messages or found.conversation.unread == 0:
+        return
+    try:
+        (await _messaging(request).mark_read(request.user, found.conversation.id, found.messages[-1].seq)).success()
+    except CareError as error:
+        if error.code is not Code.UNAVAILABLE:  # who is locked for a moment still reads; the mark follows next time
+            raise
+
+
+@post("/messages/{conversation_id:uuid}")
+async def send(request: AnyRequest, conversation_id: FromPath[UUID]) -> Response[Any]:
+    """Writes a message and leads to it; else the thread again, with what was typed."""
+    form = await forms.sent(request, "content")
+    try:
+        _, caller = await forms.author(request, form)
+        (await _messaging(request).send_message(caller, conversation_id, form["content"])).raised()
+    except CareError as error:
+        return await _refused(request, conversation_id, form, error)
+    return forms.see_other(f"/messages/{conversation_id}#latest")
+
+
+async def _refused(request: AnyRequest, conversation_id: UUID, form: dict[str, str], error: CareError) -> Response[Any]:
+    """The thread again, with the refusal and what was typed."""
+    if error.code is Code.UNAUTHENTICATED:
+        return await forms.sign_in_again(request, form, f"/messages/{conversation_id}")
+    member = await require_member(request)
+    if error.reason == "not_participant":
+        raise error
+    again = await _thread(
+        request,
+        conversation_id,
+        member,
+        status=error.status,
+        form={"content": "", **forms.kept(form, error)},
+        errors=forms.fields_of(error),
+    )
+    return forms.with_error(request, again, error)
+
+
+async def _decide(request: AnyRequest, conversation_id: UUID, verb: Verb, done: str) -> Response[Any]:
+    form = await forms.sent(request, "reason")
+    try:
+        _, caller = await forms.author(request, form)
+        (await verb(_messaging(request), caller, conversation_id, form)).success()
+    except CareError as error:
+        # The composer gets a key of its own: this one was for the verb.
+        return await _refused(request, conversation_id, {**form, "key": ""}, error)
+    return forms.see_other(f"/messages/{conversation_id}?done={done}#latest")
+
+
+@post("/messages/{conversation_id:uuid}/accept")
+async def accept(request: AnyRequest, conversation_id: FromPath[UUID]) -> Response[Any]:
+    """Accepts an offer on one's own request."""
+    return await _decide(request, conversation_id, lambda do, who, one, _: do.accept_offer(who, one), "accepted")
+
+
+@post("/messages/{conversation_id:uuid}/decline")
+async def decline(request: AnyRequest, conversation_id: FromPath[UUID]) -> Response[Any]:
+    """Declines an offer, with an optional reason that the helper reads."""
+    return await _decide(
+        request, conversation_id, lambda do, who, one, form: do.decline_offer(who, one, form["reason"]), "declined"
+    )
+
+
+@post("/messages/{conversation_id:uuid}/close")
+async def close(request: AnyRequest, conversation_id: FromPath[UUID]) -> Response[Any]:
+    """Closes a conversation; both can still read it."""
+    return await _decide(request, conversation_id, lambda do, who, one, _: do.close_conversation(who, one), "closed")
+
+
+@post("/messages/{conversation_id:uuid}/reopen")
+async def reopen(request: AnyRequest, conversation_id: FromPath[UUID]) -> Response[Any]:
+    """Reopens a conversation that one declined or closed."""
+    return await _decide(request, conversation_id, lambda do, who, one, _: do.reopen_conversation(who, one), "reopened")
+
+
+@post("/messages/{conversation_id:uuid}/step-back")
+async def step_back(request: AnyRequest, conversation_id: FromPath[UUID]) -> Response[Any]:
+    """The accepted helper gives the request back."""
+    return await _decide(request, conversation_id, lambda do, who, one, _: do.step_back(who, one), "stepped-back")
+
+
+@post("/messages/{conversation_id:uuid}/release")
+async def release(request: AnyRequest, conversation_id: FromPath[UUID]) -> Response[Any]:
+    """The owner releases the accepted helper."""
+    return await _decide(request, conversation_id, lambda do, who, one, _: do.release_helper(who, one), "released")
+
+
+@get([f"/messages/{{conversation_id:uuid}}/{verb}" for verb in (
+    "accept", "decline", "close", "reopen", "step-back", "release",
+)])  # fmt: skip
+async def back_to(conversation_id: FromPath[UUID]) -> Redirect:
+    """A form's own address, opened or reloaded after a refusal, leads to the thread."""
+    return forms.see_other(f"/messages/{conversation_id}")
+
+
+router = Router(
+    "/",
+    include_in_schema=False,
+    route_handlers=[inbox, thread, send, accept, decline, close, reopen, step_back, release, back_to],
+)
