@@ -1,10 +1,11 @@
-"""A proxy that loses answers: it passes TCP on and cuts connections once the request is on its way."""
+"""Proxies that lose answers, or cut long ones somewhere: they pass TCP on and end connections."""
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 _PIECE = 65536
 WAYS = ("in flight", "unanswered", "half answered")
@@ -29,9 +30,30 @@ class Cutter:
         return way
 
 
-@asynccontextmanager
-async def cutting(port: int, cutter: Cutter) -> AsyncIterator[int]:
+def cutting(port: int, cutter: Cutter) -> AbstractAsyncContextManager[int]:
     """Listens in front of a port of this machine; the port of its own."""
+    return _listening(partial(_carry, port, cutter))
+
+
+@dataclass(slots=True)
+class Severer:
+    """Ends each connection after so many bytes of its answer, drawn from `shortest` to `longest`."""
+
+    shortest: int
+    longest: int
+    draw: random.Random
+    cuts: int = 0
+
+
+def severing(port: int, severer: Severer) -> AbstractAsyncContextManager[int]:
+    """Listens in front of a port of this machine, for answers without an end; the port of its own."""
+    return _listening(partial(_sever, port, severer))
+
+
+@asynccontextmanager
+async def _listening(
+    carry: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[int]:
     tasks: set[asyncio.Task[None]] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -39,7 +61,7 @@ async def cutting(port: int, cutter: Cutter) -> AsyncIterator[int]:
         assert task is not None
         tasks.add(task)
         try:
-            await _carry(port, cutter, reader, writer)
+            await carry(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
@@ -54,6 +76,22 @@ async def cutting(port: int, cutter: Cutter) -> AsyncIterator[int]:
         for task in list(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _sever(port: int, severer: Severer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        inner_writer.write(await _message(reader))
+        left = severer.draw.randint(severer.shortest, severer.longest)
+        while left and (piece := await inner_reader.read(min(left, _PIECE))):
+            left -= len(piece)
+            writer.write(piece)
+            await writer.drain()
+        severer.cuts += not left
+        writer.close()  # what was passed on arrives
+        await writer.wait_closed()
+    finally:
+        inner_writer.close()
 
 
 async def _carry(port: int, cutter: Cutter, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
