@@ -163,6 +163,8 @@ async def test_every_row_is_a_flag_for_openfeature_and_a_second_one_needs_no_cod
     assert asked(SECOND, *(EvaluationContext(str(member)) for member in members)) == [
         policy.uses_v2(half, member, in_cohort=False, flag=SECOND) for member in members
     ]
+    spelt = [EvaluationContext(str(member).upper()) for member in members]
+    assert asked(SECOND, *spelt) == asked(SECOND, *(EvaluationContext(str(member)) for member in members))
     assert asked("messaging_v2", None, EvaluationContext(str(named.user_id))) == [False, False]
     await command(scratch, "set", stage="internal")
     await store.refresh()

@@ -55,11 +55,15 @@ INTERNAL: Final = Stage("internal")
 ON: Final = Stage("on")
 
 
-def bucket(user_id: UUID, salt: str = "", flag: str = MESSAGING_V2) -> int:
-    """The member's place in 0..9999: the same in every process at every stage; another salt or flag shuffles all."""
-    h = user_id.bytes.hex()  # str(user_id) takes 0.3 µs longer, of 2 allowed
-    text = f"{flag}:{salt}:{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
-    return int.from_bytes(sha256(text.encode()).digest()[:4], "big") % BUCKETS
+def bucket(user_id: UUID | str, salt: str = "", flag: str = MESSAGING_V2) -> int:
+    """The member's place in 0..9999: the same in every process at every stage; another salt or flag shuffles all.
+
+    A text is the id in its canonical form, lower-case with hyphens.
+    """
+    if not isinstance(user_id, str):
+        h = user_id.bytes.hex()  # str(user_id) takes 0.3 µs longer, of 2 allowed
+        user_id = f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+    return int.from_bytes(sha256(f"{flag}:{salt}:{user_id}".encode()).digest()[:4], "big") % BUCKETS
 
 
 def is_for_all(stage: Stage) -> bool:
@@ -67,8 +71,11 @@ def is_for_all(stage: Stage) -> bool:
     return stage.kind == "on" or stage.share == BUCKETS
 
 
-def uses_v2(stage: Stage, user_id: UUID, *, in_cohort: bool, salt: str = "", flag: str = MESSAGING_V2) -> bool:
-    """Whether a new conversation of this helper opens in V2; for another flag, whether that is on for them."""
+def uses_v2(stage: Stage, user_id: UUID | str, *, in_cohort: bool, salt: str = "", flag: str = MESSAGING_V2) -> bool:
+    """Whether a new conversation of this helper opens in V2; for another flag, whether that is on for them.
+
+    `user_id` as `bucket` takes it.
+    """
     if stage.kind == "off":
         return False
     if stage.kind == "on" or in_cohort:
