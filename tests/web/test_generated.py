@@ -161,7 +161,7 @@ async def test_no_generated_request_is_a_fault_or_an_answer_that_is_not_describe
         for number in range(max(1, round(ROUNDS))):
             await explored(found, cast.roles, count=1 if ROUNDS <= 1 else 5, fresh_after=10, number=number)
             logged[:] = [line for line in logged if line["event"] == "web.fault"]
-            print(f"\n{found.sent.total()} requests, {len(found.findings)} findings, {len(logged)} faults", flush=True)  # noqa: T201
+            print(f"\n{found.sent.total()} requests, findings {[*found.findings]}, {len(logged)} faults", flush=True)  # noqa: T201
     print(f"{dict(found.sent)}, answers {dict(sorted(found.statuses.items()))}")  # noqa: T201
     assert not found.findings, "\n".join(found.findings.values())
     assert logged == []
