@@ -18,6 +18,7 @@ _ROOMS: Final = {
     "requests": "Help requests",
     "messaging": "Conversations",
     "health": "Features and health",
+    "operators": "For operators",
     "functions": "Functions, for clients of Supabase",
 }
 _KINDS: Final = {"boolean": "true or false", "object": "object", "null": "null", "string": "text"}
