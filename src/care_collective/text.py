@@ -55,6 +55,9 @@ SEARCH: Final = Limits(0, 100)
 NAME: Final = Limits(1, 80)
 TOWN: Final = Limits(0, 80)
 APPLICATION_WORDS: Final = Limits(0, 500)
+PROBLEM_CODE: Final = Limits(0, 60)
+REFERENCE: Final = Limits(0, 100)
+PROBLEM_WORDS: Final = Limits(0, 500)
 
 
 def trim(value: str) -> str:

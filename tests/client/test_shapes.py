@@ -152,6 +152,7 @@ async def test_every_path_has_a_method_whose_result_is_the_whole_answer(
     ):
         moved = await whole(getattr(client.messaging, verb)(conversation))
         assert moved.help_request_status == status
+    await whole(helping.problems.report("It took long.", conversation_id=conversation, code="unavailable"))
     assert (await whole(helping.messaging.close(conversation))).status == "closed"
     assert (await whole(helping.messaging.reopen(conversation))).status == "active"
     await whole(asking.messaging.accept_offer(conversation))

@@ -30,6 +30,7 @@ TABLES = (
     "care.outbox",
     "care.idempotency_keys",
     "care.rate_counters",
+    "care.problem_reports",
 )
 
 
@@ -91,6 +92,12 @@ def calls(stage: Stage) -> list[Call]:
         "exchange_offer": "Soup",
     }
     decision = {"conversation_id": stage.conversation, "reason": "Thank you, we found somebody."}
+    problem = {
+        "help_request_id": str(stage.request),
+        "code": "unavailable",
+        "reference": "0123456789abcdef",
+        "words": "It did not open.",
+    }
     join = {
         "email": "new@example.org",
         "password": PASSWORD,
@@ -141,6 +148,7 @@ def calls(stage: Stage) -> list[Call]:
         Call(template=f"{messaging}/reject-offer", path=f"{messaging}/reject-offer", who=owner, body=decision),
         Call(template=f"{thread}/close", path=of(stage.conversation, "close"), who=helper),
         Call(template=f"{thread}/reopen", path=of(stage.conversation, "reopen"), who=helper),
+        Call(template="/api/problems", path="/api/problems", who=helper, body=problem),
         Call(template=requests, path=requests, who=owner, body=ask),
         Call(
             template=requests,

@@ -24,11 +24,17 @@ TEXTS = {
     "display_name": (1, 80),
     "town": (0, 80),
     "application_words": (0, 500),
+    "code": (0, 60),
+    "reference": (0, 100),
+    "words": (0, 500),
     "email": (1, 254),
     "password": (10, 200),
 }
 CHOICES = ("category", "urgency")
-OPTIONAL = {"description", "urgency", "exchange_offer", "reason", "town", "application_words"}
+OPTIONAL = {
+    "description", "urgency", "exchange_offer", "reason", "town", "application_words", "help_request_id", "code",
+    "reference", "words",
+}  # fmt: skip
 NULLABLE = OPTIONAL - {"urgency"}
 # What only the sign-in form takes at its word: any wrong text there is a wrong password.
 SIGN_IN = "/api/auth/sign-in"
@@ -67,7 +73,7 @@ def bad_texts(call: Call, name: str) -> Iterator[str]:
             yield from (
                 json.dumps(blank) for blank in ("", "   ", "\u2800\u3164", "\u200b\u2060", "\ufeff\u00ad", "\n\t")
             )
-    if name == "conversation_id":
+    if name in ("conversation_id", "help_request_id"):
         yield from ('"nonsense"', '""', f'"{uuid4()}x"', '"\u00e9"')
 
 

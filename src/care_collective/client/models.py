@@ -48,6 +48,13 @@ class Marked(Written, frozen=True, kw_only=True):
     unread: int
 
 
+class ProblemReported(Written, frozen=True, kw_only=True):
+    """A report of a problem that was taken; `message` words for a person."""
+
+    problem_id: UUID
+    message: str
+
+
 class HelpRequestMoved(Written, frozen=True, kw_only=True):
     """A help request that was made or changed."""
 

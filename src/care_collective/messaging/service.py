@@ -295,6 +295,27 @@ class Messaging:
         """The accepted helper gives the request back."""
         return await self._database.call("public.step_back", caller, p_conversation_id=conversation_id)
 
+    async def report_problem(
+        self,
+        caller: Caller,
+        *,
+        conversation_id: UUID | None,
+        help_request_id: UUID | None,
+        code: str | None,
+        reference: str | None,
+        words: str | None,
+    ) -> Answer:
+        """Takes a member's word that a conversation could not be opened or used; `words` to 500 characters."""
+        return await self._database.call(
+            "public.report_problem",
+            caller,
+            p_conversation_id=conversation_id,
+            p_help_request_id=help_request_id,
+            p_code=code,
+            p_reference=reference,
+            p_words=words,
+        )
+
     async def release_helper(self, caller: Caller, conversation_id: UUID) -> Answer:
         """The owner releases the accepted helper."""
         return await self._database.call("public.release_helper", caller, p_conversation_id=conversation_id)

@@ -20,7 +20,7 @@ from litestar.routes import HTTPRoute
 from care_collective import __version__
 from care_collective.errors import STATUS, Code
 from care_collective.web import functions, security
-from care_collective.web.api import auth, health, messaging, requests, rollout, schemas, stream
+from care_collective.web.api import auth, health, messaging, problems, requests, rollout, schemas, stream
 from care_collective.web.body import check_query
 
 DESCRIPTION: Final = """\
@@ -29,7 +29,15 @@ in the header X-CSRF-Token. Every write but sign-up, sign-in and sign-out takes 
 printable ASCII characters: the same key and content are answered as before, with Idempotency-Replayed: true."""
 
 
-ROOMS: Final = (messaging.router, stream.router, requests.router, auth.router, health.router, rollout.router)
+ROOMS: Final = (
+    messaging.router,
+    stream.router,
+    requests.router,
+    problems.router,
+    auth.router,
+    health.router,
+    rollout.router,
+)
 _REFERENCE: Final = "#/components/schemas/{name}"
 _JSON: Final = "application/json"
 _HEADERS: Final = {

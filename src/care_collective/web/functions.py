@@ -81,14 +81,6 @@ class Thread(msgspec.Struct, frozen=True):
     has_more: bool
 
 
-class ProblemReported(msgspec.Struct, frozen=True):
-    """A report of a problem that was taken."""
-
-    success: Literal[True]
-    problem_id: UUID
-    message: str
-
-
 class Like(msgspec.Struct, frozen=True):
     """What a function answers, and the handler of /api that calls the same."""
 
@@ -117,7 +109,7 @@ KNOWN: Final = {
     "cancel_help_request": Like(schemas.HelpRequestMoved, "cancel_request"),
     "complete_help_request": Like(schemas.HelpRequestMoved, "complete_request"),
     "reopen_help_request": Like(schemas.HelpRequestMoved, "reopen_request"),
-    "report_problem": Like(ProblemReported, "report_problem"),
+    "report_problem": Like(schemas.ProblemReported, "report_problem"),
 }
 SHAPES: Final = frozenset({Refusal, ClientError, *(like.answer for like in KNOWN.values())})
 

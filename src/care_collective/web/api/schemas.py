@@ -157,6 +157,14 @@ class Sent(msgspec.Struct, frozen=True):
     seq: int
 
 
+class ProblemReported(msgspec.Struct, frozen=True):
+    """A report of a problem that was taken."""
+
+    success: Literal[True]
+    problem_id: UUID
+    message: str
+
+
 class Marked(msgspec.Struct, frozen=True):
     """A reading mark."""
 
