@@ -174,6 +174,25 @@ async def test_refused_messages_use_nothing(stage: Stage) -> None:
     assert await used(stranger, "messages") == 0
 
 
+async def test_the_eleventh_request_for_help_in_a_day_waits(stage: Stage) -> None:
+    owner, ask = stage.owner, {"title": "A lift to the doctor", "category": "other"}
+    await use(owner, "requests", 9, ago="23 hours")
+    assert (await owner.call("create_help_request", key="k", **ask))["success"]
+    # What is refused or replayed uses nothing, and what is wrong is told before the limit.
+    assert (await owner.call("create_help_request", key="k", **ask))["success"]
+    assert code(await owner.call("create_help_request", **{**ask, "title": "Lift"})) == "validation_error"
+    answer = await owner.call("create_help_request", **ask)
+    assert code(answer) == "rate_limited"
+    assert 3500 < answer["retry_after"] <= 3600
+    assert await used(owner, "requests") == 10
+    # Another member, offers and changes of what there is are not touched by it.
+    assert (await stage.helper.call("create_help_request", **ask))["success"]
+    changed = await owner.call("update_help_request", help_request_id=stage.open_request, **ask)
+    assert changed["success"]
+    await use(owner, "requests", 10, ago="1 day")
+    assert (await owner.call("create_help_request", **ask))["success"]
+
+
 async def test_a_limited_member_writes_ten_a_day(stage: Stage) -> None:
     await stage.town.restrict(stage.helper, "limited")
     await use(stage.helper, "messages_limited", 9, ago="23 hours")
@@ -189,10 +208,12 @@ async def test_a_limited_member_writes_ten_a_day(stage: Stage) -> None:
 
 @pytest.mark.parametrize("limit", [0, 1, 3])
 async def test_a_community_sets_its_own_limits(town: Town, limit: int) -> None:
-    own = await town.care.town(limits={"conversations_per_hour": limit, "messages_per_minute": limit})
+    own = await town.care.town(limits={"conversations_per_hour": limit, "requests_per_day": limit})
     owner, helper = await own.member(), await own.member()
     expected = ["success"] * limit + ["rate_limited"] * (4 - limit)
     assert [code(await helper.offer_v2(await own.request(owner))) for _ in range(4)] == expected
+    ask = {"title": "A lift to the doctor", "category": "other"}
+    assert [code(await owner.call("create_help_request", **ask)) for _ in range(4)] == expected
     await use(helper, "conversations", 0, ago="2 hours")
     await own.care.owner.execute("update public.communities set settings = '{}' where id = $1", own.community_id)
     assert (await helper.offer_v2(await own.request(owner)))["success"]

@@ -141,7 +141,7 @@ async def test_texts_are_stored_trimmed_and_otherwise_as_written(stage: Stage) -
 async def test_categories_and_urgencies_are_those_of_the_contract(stage: Stage) -> None:
     async def ask(**changed: str | None) -> dict[str, Any]:
         values = {"title": "A lift, please", "category": "other", "urgency": "normal", **changed}
-        return await stage.owner.call("create_help_request", **values)
+        return await (await stage.town.member()).call("create_help_request", **values)
 
     for category in ("health-caregiving", "groceries-meals", "transportation-errands", "household-yard",
                      "technology-administrative", "social-companionship", "other"):  # fmt: skip

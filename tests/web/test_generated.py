@@ -26,6 +26,7 @@ ROUNDS = float(os.environ.get("CARE_TEST_ROUNDS", "1"))
 PLENTY = {
     "conversations_per_hour": 10**6,
     "messages_per_minute": 10**6,
+    "requests_per_day": 10**6,
     "limited_messages_per_day": 10**6,
     "sign_ins_per_quarter_hour": 10**6,
 }

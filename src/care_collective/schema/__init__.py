@@ -219,7 +219,9 @@ class CreateConversationAtomicArgs(Struct, frozen=True, kw_only=True):
 
 
 class CreateHelpRequestArgs(Struct, frozen=True, kw_only=True):
-    """Asks for help. Title 5 to 100 characters, description to 1000, what one gives in return to 300."""
+    """Asks for help, 10 times a day. Title 5 to 100 characters, description to 1000, what one gives in return to
+    300.
+    """
 
     p_title: str
     p_category: str

@@ -251,7 +251,7 @@ export type Database = {
         }
         Returns: Json
       }
-      /** Asks for help. Title 5 to 100 characters, description to 1000, what one gives in return to 300. */
+      /** Asks for help, 10 times a day. Title 5 to 100 characters, description to 1000, what one gives in return to 300. */
       create_help_request: {
         Args: {
           p_title: string

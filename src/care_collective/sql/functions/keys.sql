@@ -101,6 +101,7 @@ begin
     when 'messages' then coalesce((v_limits ->> 'messages_per_minute')::integer, 50)
     when 'sign_ins' then coalesce((v_limits ->> 'sign_ins_per_quarter_hour')::integer, 10)
     when 'problems' then coalesce((v_limits ->> 'problems_per_hour')::integer, 5)
+    when 'requests' then coalesce((v_limits ->> 'requests_per_day')::integer, 10)
     else coalesce((v_limits ->> 'limited_messages_per_day')::integer, 10)
   end;
 end

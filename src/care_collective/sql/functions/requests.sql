@@ -87,6 +87,7 @@ declare
   v_title text;
   v_description text;
   v_exchange_offer text;
+  v_refusal jsonb;
   v_id uuid;
 begin
   v_title := care.trim_text(p_title);
@@ -98,10 +99,15 @@ begin
   if v_me.answer is not null then
     return v_me.answer;
   end if;
+  v_refusal := care.over_limit(v_me.community_id, v_me.user_id, 'requests');
+  if v_refusal is not null then
+    return v_refusal;
+  end if;
   insert into public.help_requests
     (community_id, user_id, title, description, category, urgency, exchange_offer)
   values (v_me.community_id, v_me.user_id, v_title, v_description, p_category, p_urgency, v_exchange_offer)
   returning id into v_id;
+  perform care.count_use(v_me.community_id, v_me.user_id, 'requests');
   return care.remember(v_me, jsonb_build_object(
     'success', true, 'help_request_id', v_id, 'message', 'Your request can be seen by your neighbours now.'));
 exception when others then
@@ -110,7 +116,7 @@ exception when others then
 end
 $$;
 comment on function public.create_help_request(text, text, text, text, text) is
-  'Asks for help. Title 5 to 100 characters, description to 1000, what one gives in return to 300.';
+  'Asks for help, 10 times a day. Title 5 to 100 characters, description to 1000, what one gives in return to 300.';
 
 create or replace function public.update_help_request(
   p_help_request_id uuid, p_title text, p_category text, p_description text default null,

@@ -28,7 +28,7 @@ def _requests(request: MemberRequest) -> Requests:
     return security.services(request).requests
 
 
-@post("/", responses=schemas.answers(schemas.HelpRequestMoved, *schemas.ADDITIONS, status=201))
+@post("/", responses=schemas.answers(schemas.HelpRequestMoved, *schemas.ADDITIONS, Code.RATE_LIMITED, status=201))
 async def create_request(request: MemberRequest, data: JSONBody[Ask]) -> Response[bytes]:
     """Ask for help."""
     return replies.passed_on(await _requests(request).create(request.user, data), status=201)
