@@ -23,7 +23,9 @@ COMMANDS = [
     ["community"],
     *(["community", verb] for verb in ("add", "set", "list")),
     ["rollout"],
-    *(["rollout", verb] for verb in ("status", "set", "kill", "resume", "history")),
+    *(["rollout", verb] for verb in ("status", "set", "kill", "resume", "history", "simulate", "replay")),
+    ["rollout", "rule"],
+    *(["rollout", "rule", verb] for verb in ("list", "set")),
     ["rollout", "cohort"],
     *(["rollout", "cohort", verb] for verb in ("add", "remove", "list")),
     ["bench"],
@@ -41,7 +43,14 @@ def shell(state_folder: Path) -> Shell:
 def test_every_command_explains_itself(shell: Shell, command: list[str]) -> None:
     shown = shell.run(*command, "--help")
     assert shown.code == 0
-    leaf = command not in (["member"], ["community"], ["bench"], ["rollout"], ["rollout", "cohort"])
+    leaf = command not in (
+        ["member"],
+        ["community"],
+        ["bench"],
+        ["rollout"],
+        ["rollout", "cohort"],
+        ["rollout", "rule"],
+    )
     assert ("Example" in shown.out) == leaf
     assert not leaf or f"scripts/serve {' '.join(command)}" in shown.out
 

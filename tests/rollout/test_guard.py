@@ -145,7 +145,7 @@ async def test_while_the_database_is_away_nothing_is_done_and_health_says_so(dep
 
 async def test_a_rule_in_a_dry_run_says_once_what_it_would_have_done(deployed: Deployment) -> None:
     await deployed.care.owner.fetchval(
-        "select care.change_rule($1, 'detector', '{}', true, 'Olga', 'Watch it first.')", FLAG
+        "select care.change_rule($1, 'detector', '{}', true, 'Olga', null, 'Watch it first.')", FLAG
     )
     await deployed.attempts("-" * 6)
     for _ in range(2):
@@ -159,7 +159,7 @@ async def test_a_rule_in_a_dry_run_says_once_what_it_would_have_done(deployed: D
 async def test_a_changed_threshold_holds_at_the_next_look_and_is_recorded(deployed: Deployment) -> None:
     changed = '{"level": 1e9}'
     await deployed.care.owner.fetchval(
-        "select care.change_rule($1, 'detector', $2, null, 'Olga', 'Too nervous.')", FLAG, changed
+        "select care.change_rule($1, 'detector', $2, null, 'Olga', null, 'Too nervous.')", FLAG, changed
     )
     await deployed.attempts("-" * 4)
     assert (await deployed.guard.look()).action == "none"

@@ -1,5 +1,7 @@
 """The rules of the guard, each with a yes and a no, by the one judge."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -8,6 +10,7 @@ from care_collective.rollout.guard.evidence import Complaints, Evidence, Kind, O
 from care_collective.rollout.guard.rules import RULES, Rule, Verdict, judge
 
 NOW = 1_000_000.0
+DOCUMENT = Path(__file__).parents[2] / "docs" / "guard.md"
 
 
 def _outcomes(
@@ -45,6 +48,7 @@ def test_one_violation_rolls_back() -> None:
     [
         (Probe(2, 0, "server_error"), "none"),
         (Probe(3, 0, "server_error"), "rollback"),
+        (Probe(0, 2, "unavailable"), "none"),
         (Probe(0, 3, "unavailable"), "hold"),
     ],
 )
@@ -176,6 +180,13 @@ def test_a_threshold_is_data() -> None:
     rules = {"probe": Rule("rollback", {"times": 5})}
     assert judge(_seen(probe=Probe(4, 0, "rpc_error")), rules).action == "none"
     assert judge(_seen(probe=Probe(5, 0, "rpc_error")), rules).action == "rollback"
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_document_has_each_rule_with_its_thresholds(rule: str) -> None:
+    (line,) = (line for line in DOCUMENT.read_text().splitlines() if line.startswith(f"| `{rule}` |"))
+    for name, value in RULES[rule].thresholds.items():
+        assert f"`{name}` {value:,.10g}" in line or "…" in line
 
 
 def test_no_rule_can_ask_for_more_than_a_rollback() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
-from care_collective.cli.guard import replay, simulate
+from care_collective.cli.guard import replay, rule, simulate
 from care_collective.cli.owner import as_owner
 from care_collective.cli.show import json_option, progress, run, settings, show_json, show_table
 
@@ -32,7 +32,7 @@ def rollout() -> None:
     """See who opens new conversations in V2, move it forward, and stop it."""
 
 
-for _command in (simulate, replay):
+for _command in (simulate, replay, rule):
     rollout.add_command(_command)
 
 

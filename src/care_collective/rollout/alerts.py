@@ -197,7 +197,7 @@ def email_sender(smtp_url: str, *, base_url: str) -> Sender:
 
 
 def url_sender(alert_url: str, *, base_url: str, outbound: httpx.AsyncClient) -> Sender:
-    """Posts one JSON object (docs/alerts.md); any answer but 2xx is tried again, with the same Idempotency-Key."""
+    """Posts one JSON object (docs/guard.md); any answer but 2xx is tried again, with the same Idempotency-Key."""
 
     async def send(change: Change, operators: Sequence[str]) -> None:
         body = {

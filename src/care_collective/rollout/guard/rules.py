@@ -165,7 +165,7 @@ RULES: Final[Rules] = {
     "failing": Rule("warn", {"success": 0.95, **_LATELY}),
     "one_code": Rule("warn", {"share": 0.05, **_LATELY}),
     "double_submits": Rule("warn", {"share": 0.1, **_LATELY}),
-    "probe_both": Rule("hold", {"times": 1}),
+    "probe_both": Rule("hold", {"times": 3}),
     "no_data": Rule("hold", {"minutes": 15}),
 }
 

@@ -267,7 +267,7 @@ comment on function care.guard_level(text) is
   'The detector''s level: calm up to 10, it trips at 1,000,000; null before the first attempt since the flag was resumed.';
 
 create or replace function care.change_rule(
-  p_flag text, p_rule text, p_thresholds jsonb, p_dry_run boolean, p_actor text, p_words text)
+  p_flag text, p_rule text, p_thresholds jsonb, p_dry_run boolean, p_actor text, p_actor_id uuid, p_words text)
 returns jsonb
 volatile
 set search_path = pg_catalog, pg_temp
@@ -278,6 +278,10 @@ declare
   v_now timestamptz := clock_timestamp();
   v_flag care.rollout_flags := care.lock_flag(p_flag);
 begin
+  -- Names are the release's (rollout/guard/rules.py), which the command checks. What is no number no rule could read.
+  if p_rule is null or jsonb_path_exists(p_thresholds, '$.* ? (@.type() != "number")') then
+    return care.invalid('thresholds', 'Thresholds are numbers.');
+  end if;
   insert into care.rollout_rules as r (flag, rule, thresholds, dry_run, updated_at, updated_by)
   values (p_flag, p_rule, p_thresholds, coalesce(p_dry_run, false), v_now, p_actor)
   on conflict on constraint rollout_rules_pkey do update
@@ -285,12 +289,12 @@ begin
         dry_run = coalesce(p_dry_run, r.dry_run),
         updated_at = excluded.updated_at,
         updated_by = excluded.updated_by;
-  return care.record_change(v_flag, 'rule', p_actor, null, p_rule, p_words,
+  return care.record_change(v_flag, 'rule', p_actor, p_actor_id, p_rule, p_words,
     p_numbers => p_thresholds || case when p_dry_run is null then '{}' else jsonb_build_object('dry_run', p_dry_run) end);
 end
 $$;
-comment on function care.change_rule(text, text, jsonb, boolean, text, text) is
-  'Changes thresholds of a rule of the guard, or whether it runs dry, and records it; for the command line, which checks names.';
+comment on function care.change_rule(text, text, jsonb, boolean, text, uuid, text) is
+  'Changes thresholds of a rule of the guard, or whether it runs dry, and records it.';
 
 create or replace function care.changed_rules(p_flag text)
 returns jsonb
