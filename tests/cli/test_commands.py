@@ -253,4 +253,6 @@ async def test_doctor_finds_what_must_not_be(shell: Shell) -> None:
     found = shell.run("doctor", "--json")
     assert found.code == 1
     assert [(v["kind"], v["engine"]) for v in found.json["violations"]] == [("member_without_conversation", "v2")]
-    assert "member_without_conversation  v2" in shell.run("doctor").out
+    told = shell.run("doctor").out
+    assert "member_without_conversation  v2" in told
+    assert told.count("\nmember_without_conversation: The inbox passes over such a row. No command mends it.") == 1

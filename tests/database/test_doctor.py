@@ -1,10 +1,12 @@
 """care.violations(): finds each state that must never be, marked with its engine, and nothing on a sound database."""
 
+import re
 from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 import pytest
 
+from care_collective.operations.doctor import NEXT_STEPS
 from database.steps import V1, V2, legacy_steps
 from harness import Care, Person, Town
 
@@ -180,3 +182,23 @@ async def test_looking_changes_nothing_and_is_the_owners(town: Town) -> None:
     await connection.execute("set role care_owner; set default_transaction_read_only = on")
     assert await connection.fetchval("select count(*) from care.violations()") is not None
     await connection.close()
+
+
+async def test_every_kind_of_violation_has_its_next_step(shared: Care) -> None:
+    body = await shared.owner.fetchval("select prosrc from pg_proc where oid = 'care.violations()'::regprocedure")
+    assert set(re.findall(r"^\s*select '(\w+)', ", body, flags=re.MULTILINE)) == set(NEXT_STEPS)
+
+
+async def test_the_next_steps_that_members_can_take_mend_what_they_say(town: Town) -> None:
+    owner, helper = await town.member(), await town.member()
+    request = await town.request(owner)
+    await legacy_steps(helper, request, steps=1)
+    opened = UUID((await helper.offer_v2(await town.request(owner)))["conversation_id"])
+    await town.care.owner.execute(
+        "update public.conversation_members set unread = 7 where conversation_id = $1 and user_id = $2",
+        opened, owner.user_id,
+    )  # fmt: skip
+    assert await town.care.violations(town.community_id) == [("orphan", "v1"), ("unread_sum", "v2")]
+    assert (await helper.offer_v2(request))["success"]
+    assert (await owner.call("mark_read", conversation_id=opened, seq=0))["unread"] == 0
+    assert await town.care.violations(town.community_id) == []

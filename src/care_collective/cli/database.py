@@ -4,7 +4,7 @@ import sys
 
 import rich_click as click
 
-from care_collective.cli.show import json_option, progress, run, settings, show_json, show_table
+from care_collective.cli.show import json_option, progress, run, settings, show_json, show_table, spoken
 
 
 @click.command()
@@ -80,6 +80,8 @@ def doctor(*, deployed: bool, as_json: bool) -> None:
     elif found:
         heads = ("kind", "engine", "community", "subject", "detail")
         show_table(heads, [(v.kind, v.engine, v.community_id, v.subject, v.detail) for v in found])
+        for kind, words in dict.fromkeys((v.kind, v.next_step) for v in found):
+            click.echo(f"\n{kind}: {spoken(words)}")
     else:
         click.echo("No violations.")
     sys.exit(1 if found else 0)
