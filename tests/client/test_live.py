@@ -51,14 +51,13 @@ async def test_no_message_is_missed_and_none_comes_twice_while_streams_are_cut(
                 await lose_hints(shared)
 
     seen: list[Message] = []
-    async with severing(port, severer) as cut, asyncio.timeout(30 + COUNT / 50):
-        writing = asyncio.create_task(write())
+    async with severing(port, severer) as cut, asyncio.timeout(30 + COUNT / 50), asyncio.TaskGroup() as writing:
+        writing.create_task(write())
         async with aclosing(connect(cut, helper).messaging.live_messages(conversation, after=-1)) as live:
             async for message in live:
                 seen.append(message)
                 if message.seq == COUNT:
                     break
-        await writing
     assert [message.seq for message in seen] == list(range(COUNT + 1))
     assert [message.content for message in seen[1:]] == [f"Line {number}" for number in range(1, COUNT + 1)]
     assert len({message.id for message in seen}) == COUNT + 1
@@ -80,14 +79,14 @@ async def test_a_stream_that_ends_before_its_first_message_goes_on_from_where_it
             if message.seq == 20:
                 return
 
-    readers = [asyncio.create_task(read(number)) for number in range(2)]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(30), asyncio.TaskGroup() as readers:
+        for number in range(2):
+            readers.create_task(read(number))
         while len(services.live) < 1:  # noqa: ASYNC110  a stream opens without an event of ours
             await asyncio.sleep(0.001)
         for _ in range(20):
             await owner.send(conversation, "On")
             await asyncio.sleep(0.005)
-        await asyncio.gather(*readers)
     for one, stream in zip(heard, reading, strict=True):
         assert one == list(range(one[0], 21))
         await stream.aclose()
