@@ -26,11 +26,12 @@ ROUNDS = float(os.environ.get("CARE_TEST_ROUNDS", "1"))
 PLENTY = {
     "conversations_per_hour": 10**6,
     "messages_per_minute": 10**6,
+    "problems_per_hour": 10**6,
     "requests_per_day": 10**6,
     "limited_messages_per_day": 10**6,
     "sign_ins_per_quarter_hour": 10**6,
 }
-NOTHING = {"conversations_per_hour": 0, "messages_per_minute": 0}
+NOTHING = dict.fromkeys(PLENTY, 0) | {"sign_ins_per_quarter_hour": 10**6}
 WORDS = "Hello, I can come by on Friday at ten."
 RESTRICTED = ("limited", "suspended", "banned")
 

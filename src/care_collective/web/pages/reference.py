@@ -17,6 +17,7 @@ _ROOMS: Final = {
     "accounts": "Accounts",
     "requests": "Help requests",
     "messaging": "Conversations",
+    "problems": "Telling of problems",
     "health": "Features and health",
     "operators": "For operators",
     "functions": "Functions, for clients of Supabase",
