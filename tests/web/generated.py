@@ -221,8 +221,8 @@ def judged(case: Case, role: Role, request: requests.PreparedRequest, answer: ht
             found.add(case, role, f"{type(failure).__name__}: {failure}", request, answer)
     except Failure as failure:
         found.add(case, role, f"{type(failure).__name__}: {failure}", request, answer)
-    sent = f"{request.url} {request.headers} {request.body!r}"
-    leaks = [name for name in NAMES if name in answer.text and name not in sent]
+    sent, said = f"{request.url} {request.headers} {request.body!r}", answer.text
+    leaks = [name for name in NAMES if name in said and name not in sent]
     if answer.status_code >= 400 and case.path.startswith("/api/"):
         leaks += [match[0] for match in LEAKS.finditer(answer.json().get("error", "")) if match[0] not in sent]
     if leaks:
