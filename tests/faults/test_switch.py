@@ -9,6 +9,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from statistics import median
 from time import monotonic
 from typing import Any
@@ -16,6 +17,8 @@ from typing import Any
 import httpx
 import pytest
 
+from care_collective.db.call import Database
+from care_collective.rollout.switch import reach
 from cli.process import Shell
 from engines.stage import rounds
 from harness import Care, Postgres, care
@@ -24,6 +27,8 @@ NODES = 3
 WITHIN = 1.0  # seconds from the change to the last node (goals.md)
 # Two tries and a poll: what a node may need whose listening connection was cut just before.
 DEAF_WITHIN = 2.5
+POOL = 16  # connections of a node for its members' calls
+WAITING = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
 LISTENING = (
     "select count(*) from pg_stat_activity "
     "where datname = current_database() and application_name like '%listener' and state = 'idle' and query <> ''"
@@ -45,12 +50,14 @@ class Site:
         """Runs a command of the group beside the nodes."""
         return await asyncio.to_thread(self.shell.run, "rollout", *arguments, **self.environ)
 
-    async def change(self, action: str, **arguments: str) -> None:
+    async def change(self, action: str, **arguments: str) -> dict[str, Any]:
         """A change as a command makes it, without the start of a process."""
         made = await self.care.owner.fetchval(
             "select care.command_rollout($1, $2, null, 'test')", action, json.dumps({"reason": "A test", **arguments})
         )
-        assert json.loads(made)["success"], made
+        answer: dict[str, Any] = json.loads(made)
+        assert answer["success"], answer
+        return answer
 
     async def forward(self) -> None:
         """Has V2 on for all, wherever the flag stood, on every node."""
@@ -130,6 +137,27 @@ async def test_nodes_whose_listening_connection_was_just_cut_follow_all_the_same
         took.append(max(found))
     shown("kill after the listener was cut", took)
     assert max(took) <= DEAF_WITHIN
+
+
+async def test_a_node_whose_members_use_up_every_connection_follows_all_the_same(site: Site) -> None:
+    """Calls that wait for a table hold the whole pool of one node, as a V2 that hangs would."""
+    await site.forward()
+    holder = await site.care.connect()
+    async with holder.transaction():
+        await holder.execute("lock table care.sessions in access exclusive mode")
+        cookie = {"cookie": "care_session=any"}
+        calls = (site.clients[0].get("/api/auth/me", headers=cookie, timeout=30) for _ in range(POOL + 4))
+        busy = [asyncio.create_task(call) for call in calls]
+        ends = monotonic() + 8
+        while await site.care.owner.fetchval(WAITING) < POOL:
+            assert monotonic() < ends
+            await asyncio.sleep(0.01)
+        made = await site.change("kill", why="errors")
+        since = datetime.fromisoformat(made["at"])
+        nodes = await reach(Database(site.care.owner), generation=made["generation"], since=since)
+    assert sorted(node.seconds is not None and node.seconds <= WITHIN for node in nodes) == [True] * NODES
+    await asyncio.gather(*busy)
+    await holder.close()
 
 
 async def test_the_commands_say_what_is_in_force_where_and_name_a_silent_node(site: Site) -> None:

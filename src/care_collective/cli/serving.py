@@ -105,7 +105,7 @@ def _serve(known: "Settings", greet: _Greet) -> None:
                     click.echo(spoken(f"{words(url)}Care Collective is ready at {url} (Ctrl-C stops it)."))
                     sys.stdout.flush()
 
-                await serve_web(deployment.settings, deployment.database, deployment.listener, ready=ready)
+                await serve_web(deployment, ready=ready)
 
     try:
         run(serving(), fast=True)

@@ -29,6 +29,7 @@ from care_collective.settings import Settings
 _DATABASE: Final = "care"
 _ATTACH_SECONDS: Final = 20.0  # a server that another process starts or stops at this moment
 _CLOSE_SECONDS: Final = 5.0
+_RESERVED: Final = 2  # connections; the second is made when it is needed
 _EMPTY: Final = "The database is empty. Run `care-collective migrate` first."
 _COMMAND_SECONDS: Final = 600  # an operator's statement may read the whole database
 
@@ -39,11 +40,12 @@ Tell = Callable[[str], None]
 class Deployment:
     """What a web process works with. `settings` hold the kept secrets; `owner_url` is for what the pool may not do.
 
-    `listener` waits to be run.
+    `listener` waits to be run. `reserved` is the same database over connections that members' calls cannot use up.
     """
 
     settings: Settings
     database: Database
+    reserved: Database
     listener: Listener
     owner_url: str
 
@@ -94,13 +96,22 @@ async def opened(settings: Settings, *, tell: Tell = silent) -> AsyncIterator[De
             await (await connect(where.app_url, "DATABASE_URL")).close()  # refuses in better words than a pool
         # A direct URL says that the other one leads to a pooler, whose server connections are shared.
         cache = 0 if settings.database_direct_url is not None else 100
-        pool = await make_pool(where.app_url, become=where.become, statement_cache=cache)
-        try:
+        async with (
+            _app_pool(where, size=16, statement_cache=cache) as pool,
+            _app_pool(where, size=_RESERVED, statement_cache=cache) as reserved,
+        ):
             await _check_rights(pool)
             listener = Listener(settings.database_direct_url or where.app_url, become=where.become)
-            yield Deployment(kept, Database(pool), listener, where.owner_url)
-        finally:
-            await _close(pool)
+            yield Deployment(kept, Database(pool), Database(reserved), listener, where.owner_url)
+
+
+@asynccontextmanager
+async def _app_pool(where: Where, *, size: int, statement_cache: int) -> AsyncIterator[asyncpg.Pool]:
+    pool = await make_pool(where.app_url, become=where.become, size=size, statement_cache=statement_cache)
+    try:
+        yield pool
+    finally:
+        await _close(pool)
 
 
 @asynccontextmanager

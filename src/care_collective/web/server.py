@@ -10,9 +10,8 @@ import openfeature.api
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from care_collective.db.call import Database
-from care_collective.db.listen import Listener
 from care_collective.errors import SettingsError
+from care_collective.operations.startup import Deployment
 from care_collective.rollout.provider import RolloutProvider
 from care_collective.settings import Settings
 from care_collective.web.app import make_app
@@ -109,15 +108,16 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-async def serve(settings: Settings, database: Database, listener: Listener, *, ready: Callable[[str], None]) -> None:
+async def serve(deployment: Deployment, *, ready: Callable[[str], None]) -> None:
     """Serves until SIGTERM or SIGINT. `ready` is called once with the base URL when it listens.
 
     Errors: SettingsError when the address cannot be listened on.
     """
     _allow_connections()
+    settings = deployment.settings
     listening = _listen("CARE_PORT", settings.host, settings.port)
     settings = settings.listening_on(listening.getsockname()[1])
-    services = make_services(settings, database, listener)
+    services = make_services(settings, deployment.database, deployment.listener, reserved=deployment.reserved)
     openfeature.api.set_provider(RolloutProvider(services.flags))
     bind = settings.metrics_bind
     metrics = None if bind is None else _listen("CARE_METRICS_BIND", bind.host, bind.port)

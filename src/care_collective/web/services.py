@@ -68,12 +68,20 @@ class Services:
 
 
 def make_services(
-    settings: Settings, database: Database, listener: Listener, *, now: Callable[[], datetime] = utc_now
+    settings: Settings,
+    database: Database,
+    listener: Listener,
+    *,
+    reserved: Database | None = None,
+    now: Callable[[], datetime] = utc_now,
 ) -> Services:
-    """The services of a process. Errors: SettingsError where a setting is missing that serving needs."""
+    """The services of a process. Errors: SettingsError where a setting is missing that serving needs.
+
+    `reserved` is the database for what has to work while members' calls use up every connection.
+    """
     declared = policy.Declared.of(settings.messaging_v2_enabled, settings.messaging_v2_rollout)
     node = this_node(settings.port)
-    flags = FlagStore(database, listener, node, declared)
+    flags = FlagStore(reserved or database, listener, node, declared)
     outcomes = Outcomes(database, node.id)
     hasher = Passwords()
     outbound = httpx.AsyncClient()
