@@ -13,6 +13,7 @@ from uuid import UUID
 import pytest
 
 import care_collective
+from care_collective.web.api.schemas import Unread
 from care_collective.web.pages.clock import Clock
 from care_collective.web.pages.language import ENGLISH
 from care_collective.web.pages.rendering import ENVIRONMENTS, Member, Restriction
@@ -45,6 +46,7 @@ def member(verification: str, restriction: str | None) -> Member:
         restriction=Restriction(restriction, until, f"Too pushy. {HOSTILE}") if restriction else None,
         time_zone=None,
         locale=None,
+        unread=Unread(conversations=2, messages=3),
     )
 
 

@@ -45,7 +45,11 @@ async def test_two_people_write_and_read_and_the_reader_is_marked(services: Serv
         inbox = await opened(owner, "/messages?filter=unread")
         for words in ("Hal", "Groceries on Friday", "Open", FIRST_WORDS, "1 new"):
             assert words in inbox.said
+        assert "Messages 1 new" in inbox.said
+        await owner.get(talk.path, headers={"sec-purpose": "prefetch"})
+        assert "Messages 1 new" in (await opened(owner, "/account")).said
         page = await opened(owner, talk.path)
+        assert "1 new" not in page.said
         for words in (FIRST_WORDS, "Today", "Hal", "New", "Up to 1000 characters"):
             assert words in page.said
         assert "You have read everything." in (await opened(owner, "/messages?filter=unread")).said

@@ -132,6 +132,7 @@ async def test_who_may_not_browse_is_told_why_and_who_may_not_offer_sees_no_form
                 assert not page.offers("/requests/new")
             page = await refused(client, form, 403, initial_message=FIRST_WORDS)
             assert "Your account is restricted" in page.said
+            assert "Sent adverts" in page.said
             assert page.form("/offer").fields["initial_message"] == FIRST_WORDS
             typed = {"title": "Shopping", "category": "other"}
             assert (await refused(client, ask, 403, **typed)).form("/requests").fields["title"] == "Shopping"

@@ -213,6 +213,7 @@ class Me(msgspec.Struct, frozen=True, kw_only=True):
     decision_reason: str | None
     time_zone: str | None
     locale: str | None
+    unread: Unread
     is_coordinator: bool
     is_operator: bool
     restriction: Restriction | None

@@ -224,6 +224,7 @@ begin
              'user_id', p.user_id, 'email', u.email, 'display_name', p.display_name, 'town', p.town,
              'verification_status', p.verification_status, 'decision_reason', p.decision_reason,
              'time_zone', p.time_zone, 'locale', p.locale,
+             'unread', care.unread_json(v_community_id, v_caller),
              'is_coordinator', p.is_coordinator,
              'is_operator', exists (select 1 from care.operators o where o.user_id = p.user_id),
              'restriction', case when v_restriction.id is not null then jsonb_build_object(

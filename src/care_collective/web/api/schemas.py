@@ -257,6 +257,7 @@ class Me(msgspec.Struct, frozen=True):
     decision_reason: str | None
     time_zone: str | None
     locale: str | None
+    unread: Unread
     is_coordinator: bool
     is_operator: bool
     restriction: Restriction | None

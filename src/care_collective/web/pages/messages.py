@@ -66,8 +66,7 @@ async def _thread(request: AnyRequest, conversation_id: UUID, member: Member, **
         request.user, conversation_id, before=before, after=after, limit=PAGE
     )
     found = msgspec.json.decode(answer.success(), type=MessagePage)
-    await _mark(request, found)
-    shown = await frame(request, member)
+    shown = await frame(request, await _mark(request, found, member))
     first, last = (found.messages[0].seq, found.messages[-1].seq) if found.messages else (0, -1)
     conversation = found.conversation
     # Read by the reader already, and a day is the reader's: both are laid out here, not in the template.
@@ -87,15 +86,21 @@ async def _thread(request: AnyRequest, conversation_id: UUID, member: Member, **
     )
 
 
-async def _mark(request: AnyRequest, found: MessagePage) -> None:
-    """Marks a thread as read up to the last message shown, where more than that was unread."""
-    if not found.messages or found.conversation.unread == 0:
-        return
+async def _mark(request: AnyRequest, found: MessagePage, member: Member) -> Member:
+    """Marks a thread as read up to the last message shown, where any was unread; the member who has less to read."""
+    # A browser that fetches a page ahead of its reader reads nothing.
+    ahead = "sec-purpose" in request.headers or "purpose" in request.headers
+    if not found.messages or found.conversation.unread == 0 or ahead:
+        return member
     try:
-        (await _messaging(request).mark_read(request.user, found.conversation.id, found.messages[-1].seq)).success()
+        answer = await _messaging(request).mark_read(request.user, found.conversation.id, found.messages[-1].seq)
+        rest = answer.data()["unread"]
     except CareError as error:
         if error.code is not Code.UNAVAILABLE:  # who is locked for a moment still reads; the mark follows next time
             raise
+        return member
+    unread = msgspec.structs.replace(member.unread, conversations=member.unread.conversations - (rest == 0))
+    return msgspec.structs.replace(member, unread=unread)
 
 
 @post("/messages/{conversation_id:uuid}")

@@ -11,6 +11,7 @@ from litestar import Request, Response
 from care_collective.accounts import sessions
 from care_collective.errors import CareError, Code
 from care_collective.web import security
+from care_collective.web.api.schemas import Unread
 from care_collective.web.pages.clock import Clock, zone_of
 from care_collective.web.pages.language import LANGUAGES, Language, accepted, choose
 
@@ -42,6 +43,7 @@ class Member(msgspec.Struct, frozen=True):
     restriction: Restriction | None
     time_zone: str | None
     locale: str | None
+    unread: Unread
 
     @property
     def may_browse(self) -> bool:
