@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from care_collective.bench import compare
+from care_collective.bench import compare, scale
 from care_collective.bench.doors import Effort
 from care_collective.bench.load import Links, request
 from care_collective.bench.report import Report, at_least, at_most, joined
@@ -95,6 +95,12 @@ async def test_cut_calls_leave_orphans_in_v1_alone() -> None:
     assert in_v2 == 0
     assert table["orphans after the retries"] == (0, 0)
     assert table["helpers well after one retry"] == table["openings cut"]
+
+
+async def test_a_page_of_a_busy_inbox_is_one_index_scan() -> None:
+    report = await scale.measure_inbox(Effort(rounds=1, seconds=1), size=20_000, tell=lambda _: None)
+    scan = next(row for row in report.rows if row.name == "inbox: the page is one index scan")
+    assert scan.met, scan.detail
 
 
 def test_the_flag_is_measured_and_shown_as_a_table(shell: Shell, tmp_path: Path) -> None:

@@ -77,11 +77,11 @@ async def stand(*, tell: Tell) -> AsyncIterator[Stand]:
 
 @asynccontextmanager
 async def database(
-    on: Stand, name: str, *, members: int, requests: int, each: int = 0
+    on: Stand, name: str, *, members: int, requests: int, each: int = 0, busy: int = 0, owners: int = OWNERS
 ) -> AsyncIterator[asyncpg.Connection]:
     """A migrated database with a community, `members` helpers and requests 1 to `requests`: the owner's connection.
 
-    Each helper has a conversation on each of the requests 1 to `each`.
+    Each helper has `each` conversations; where `busy` is given, helper 1 has so many.
     """
     admin = await asyncpg.connect(on.server.dsn())
     await admin.execute(f"create database {name}")
@@ -92,11 +92,21 @@ async def database(
         await owner.execute((SQL / "stage.sql").read_text("utf-8"))
         await owner.execute("select bench.make_community()")
         await owner.fetchval("select bench.make_members($1, $2)", HELPER, members)
-        await owner.fetchval("select bench.make_members($1, $2)", OWNER, OWNERS)
-        await owner.fetchval("select bench.make_requests(1, $1, $2)", requests, OWNERS, timeout=600)
+        await owner.fetchval("select bench.make_members($1, $2)", OWNER, owners)
+        await owner.fetchval("select bench.make_requests(1, $1, $2)", requests, owners, timeout=600)
         # Foreign keys hold by the way that the rows are made; asking for each takes most of a million's time.
         await owner.execute("set session_replication_role = replica")
-        await owner.fetchval("select bench.make_conversations($1, $2, $3)", members, each, OWNERS, timeout=1800)
+        talking = busy or each
+        for first, last, number in ((1, 1, talking), (2, members, each)):
+            await owner.fetchval(
+                "select bench.make_conversations($1, $2, $3, $4, $5)",
+                first,
+                last,
+                number,
+                talking,
+                owners,
+                timeout=1800,
+            )
         await owner.execute("reset session_replication_role")
         await owner.execute("vacuum analyze", timeout=600)
         yield owner

@@ -45,22 +45,25 @@ begin atomic
     from generate_series(p_first, p_last) as n;
 end;
 
--- Helper h talks on requests 1 to p_each; the conversation on request j is number h * 1000000 + j, as old as j is low.
-create function bench.make_conversations(p_helpers bigint, p_each bigint, p_owners bigint)
+-- Helpers p_first to p_last talk on p_each of the requests 1 to p_requests each, spread over them. The conversation of
+-- helper h on request r is number h * 1000000 + r.
+create function bench.make_conversations(
+  p_first bigint, p_last bigint, p_each bigint, p_requests bigint, p_owners bigint)
 returns void
 volatile
 language sql
 begin atomic
   insert into public.conversations_v2 (community_id, id, help_request_id, requester_id, helper_id, initial_message)
-  select bench.id(9, 1), bench.id(4, h * 1000000 + j), bench.id(3, j), bench.id(2, 1 + j % p_owners), bench.id(1, h),
+  select bench.id(9, 1), bench.id(4, h * 1000000 + r), bench.id(3, r), bench.id(2, 1 + r % p_owners), bench.id(1, h),
          'Hello, I live two streets away and can help on Friday.'
-    from generate_series(1, p_each) as j, generate_series(1, p_helpers) as h;
+    from generate_series(1, p_each) as j, generate_series(p_first, p_last) as h,
+         lateral (values (1 + (h * p_each + j) % p_requests)) as q (r);
   insert into public.conversation_members
     (community_id, conversation_id, user_id, version, last_read_seq, unread, last_activity_at)
-  select bench.id(9, 1), bench.id(4, h * 1000000 + j), u.id, 'v2', 0, 0,
-         now() - make_interval(secs => p_each - j)
-    from generate_series(1, p_each) as j, generate_series(1, p_helpers) as h,
-         lateral (values (bench.id(1, h)), (bench.id(2, 1 + j % p_owners))) as u (id);
+  select bench.id(9, 1), bench.id(4, h * 1000000 + r), u.id, 'v2', 0, 0, now() - make_interval(secs => p_each - j)
+    from generate_series(1, p_each) as j, generate_series(p_first, p_last) as h,
+         lateral (values (1 + (h * p_each + j) % p_requests)) as q (r),
+         lateral (values (bench.id(1, h)), (bench.id(2, 1 + r % p_owners))) as u (id);
 end;
 
 create function bench.make_messages(p_helper bigint, p_request bigint, p_owners bigint, p_count integer)

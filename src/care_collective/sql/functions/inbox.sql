@@ -4,8 +4,11 @@ create or replace function care.conversations_json(p_community_id uuid, p_user_i
 returns jsonb
 stable
 set search_path = pg_catalog, pg_temp
--- The joins in the order they stand: each is one look-up by a key, whatever the planner knows of a young table.
+-- The joins in the order they stand, each a look-up by a key for each row, whatever the planner knows of a young table
+-- or of the usual member: a hash join once read the whole inbox of who has many conversations.
 set join_collapse_limit = 1
+set enable_hashjoin = off
+set enable_mergejoin = off
 language plpgsql
 as $$
 begin
