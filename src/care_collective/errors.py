@@ -81,6 +81,7 @@ WORDS: Final[Mapping[tuple[Code, str | None], str]] = MappingProxyType(
         (Code.UNSUPPORTED_MEDIA_TYPE, None): "Send JSON, with content type application/json.",
         (Code.UNAUTHENTICATED, None): "Please sign in again. Your text is kept.",
         (Code.UNAVAILABLE, None): "We could not send this yet. Try again in a moment.",
+        (Code.UNAVAILABLE, "engine_off"): "We could not send this yet. Try again in a moment.",
         (Code.RPC_ERROR, None): "Something went wrong on our side. Please quote the reference.",
         (Code.SERVER_ERROR, None): "Something went wrong on our side. Please quote the reference.",
     }
