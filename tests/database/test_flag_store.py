@@ -84,7 +84,7 @@ async def test_a_change_is_in_force_by_notification_and_reported(scratch: Care) 
 
 
 async def test_without_a_listener_the_poll_brings_a_change(scratch: Care) -> None:
-    store = a_store(scratch, poll_seconds=0.2)
+    store = a_store(scratch, poll_seconds=60)
     async with following(store, deaf=True):
         await until(lambda: store.generation == 1)
         await command(scratch, "set", stage="on")

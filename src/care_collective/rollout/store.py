@@ -23,6 +23,8 @@ log = structlog.get_logger("care_collective.rollout")
 
 CHANNEL: Final = "care_rollout"
 POLL_SECONDS: Final = 2.0
+# While no notification can arrive: the switch has to reach every node within a second (goals.md).
+DEAF_POLL_SECONDS: Final = 0.5
 # So long without an answer, several polls, is no hiccup: health says it.
 STALE_SECONDS: Final = 10.0
 _LEAVE_SECONDS: Final = 2.0
@@ -109,7 +111,8 @@ class FlagStore:
                 except (CareError, msgspec.DecodeError) as error:
                     log.warning("rollout.flag_not_read", error_type=type(error).__name__, stale=self.stale)
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(self._poll_seconds):
+                    hears = self._listener.connected
+                    async with asyncio.timeout(self._poll_seconds if hears else DEAF_POLL_SECONDS):
                         await self._wake.wait()
         finally:
             end()
