@@ -27,7 +27,9 @@ from cli.process import Serving, Shell
 from engines.stage import rounds
 
 SECRET = "a token secret for tests, 32 bytes or so"
-WIDE = {"limits": {"conversations_per_hour": 1_000_000, "messages_per_minute": 1_000_000}}
+WIDE = {
+    "limits": {"conversations_per_hour": 1_000_000, "messages_per_minute": 1_000_000, "requests_per_day": 1_000_000}
+}
 PAIRS = 6
 ASKED_AGAIN = 0.2  # of what was acknowledged
 PATIENCE = 60.0  # seconds a client keeps trying
