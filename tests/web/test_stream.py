@@ -10,6 +10,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from care_collective.db.call import Answer
+from care_collective.errors import CareError, Code
+from care_collective.messaging.service import Messaging
 from care_collective.notifications.live import Hub
 from care_collective.web.api import stream
 from care_collective.web.server import SHUTDOWN_SECONDS
@@ -271,3 +274,24 @@ async def test_a_stop_ends_streams_at_once(services: Services, stage: Stage) -> 
         assert loop.time() - began < SHUTDOWN_SECONDS / 2
         for feed in feeds:
             await feed.until(lambda feed=feed: feed.ended)
+
+
+async def test_a_database_that_is_away_ends_no_stream(
+    services: Services, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "_PAUSE", (0.0, 0.0))
+    asked, live = 0, Messaging.live
+
+    async def away(*given: Any, **named: Any) -> Answer:  # noqa: ANN401
+        nonlocal asked
+        asked += 1
+        if 1 < asked < 5:
+            raise CareError(Code.UNAVAILABLE)
+        return await live(*given, **named)
+
+    async with node(services, stage) as make:
+        monkeypatch.setattr(Messaging, "live", away)
+        async with feeding(make(stage.helper), f"{STREAM}?conversation={stage.conversation}") as feed:
+            await say(make(stage.owner), stage, "Still there?")
+            await feed.until(lambda: feed.seqs == [1])
+        assert asked >= 5

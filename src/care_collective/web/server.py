@@ -3,7 +3,7 @@
 import resource
 from asyncio import TimerHandle
 from collections.abc import Callable
-from socket import AF_INET, AF_INET6, create_server, socket
+from socket import AF_INET, AF_INET6, IPPROTO_TCP, TCP_USER_TIMEOUT, create_server, socket
 from typing import Any, Final, cast
 
 import openfeature.api
@@ -25,6 +25,8 @@ LONGEST_HEAD: Final = 64 * 1024
 # A head or a body that takes longer is no person's browser; without a bound each is an open file for ever.
 HEAD_SECONDS: Final = 10.0
 BODY_SECONDS: Final = 30.0
+# Nothing of what was sent has arrived for so long: there is nobody any more, or somebody who does not read.
+UNHEARD_SECONDS: Final = 60
 
 
 class Protocol(HttpToolsProtocol):
@@ -39,6 +41,10 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401  the server's own
         """The transport's call at its beginning: a first request has to come."""
         super().connection_made(transport)
+        connection = transport.get_extra_info("socket")
+        if connection is not None and connection.family in {AF_INET, AF_INET6}:
+            # A phone that left its network says nothing: a stream to it would be open for a quarter of an hour.
+            connection.setsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT, UNHEARD_SECONDS * 1000)
         self._expect(HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:

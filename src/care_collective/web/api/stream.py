@@ -152,6 +152,7 @@ async def _told(events: _Events, hub: Hub, woken: Stream, request: MemberRequest
         piece, has_more = await events.turn(None)
         yield piece
         while True:
+            del piece
             changed = frozenset[UUID]() if has_more else await woken.wait(KEEP_ALIVE_SECONDS)
             if woken.ended:
                 return
@@ -175,8 +176,10 @@ async def _told(events: _Events, hub: Hub, woken: Stream, request: MemberRequest
 
 async def _joined(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     yield first
+    del first  # thousands of streams wait with what they hold
     async for piece in rest:
         yield piece
+        del piece
 
 
 router = Router(
