@@ -107,7 +107,7 @@ async def test_a_connection_that_breaks_is_nobodys_fault_while_the_database_is_a
     async with logged_in(scratch) as database:
         outcomes = Outcomes(database, uuid4())
         running = asyncio.create_task(outcomes.run(every_seconds=60))
-        async with database.pool.acquire():  # nothing is left for the trivial call
+        async with database.pool.acquire(), asyncio.timeout(5):  # nothing is left for the trivial call
             outcomes.opened(attempt(Code.UNAVAILABLE, connection="lost", sqlstate="57P01"))
             while ("v2", "open", "shared") not in outcomes.totals:  # noqa: ASYNC110  looked into at once, not at 60 s
                 await asyncio.sleep(0.01)

@@ -213,7 +213,10 @@ class Outcomes:
         return False
 
     def _count(self, version: str, verb: Verb, code: str, duration_ms: float) -> None:
-        self.totals.setdefault((version, verb, code), Counts()).add(duration_ms)
+        total = self.totals.get((version, verb, code))
+        if total is None:
+            total = self.totals[version, verb, code] = Counts()
+        total.add(duration_ms)
         key = (int((self._clock() - self._began) // SLOT_SECONDS), version, verb, code)
         counts = self._minutes.get(key)
         if counts is None:

@@ -152,7 +152,8 @@ declare
   v_last bigint := 0;
   v_newest bigint;
   v_events care.engine_outcomes[];
-  v_alone uuid[];
+  v_alone care.engine_outcomes[];
+  v_together care.engine_outcomes[];
   v_event care.engine_outcomes;
 begin
   -- One flush at a time, of all nodes: the two halves of one attempt have to see each other. Readers do not wait.
@@ -178,28 +179,24 @@ begin
    where e.number > v_last;
 
   -- Nearly all are the only call of their pair: those are written in one statement.
-  v_alone := array(
-    select e.id
-      from (select r.id, r.user_id, r.help_request_id,
-                   count(*) over (partition by r.user_id, r.help_request_id) as calls
-              from unnest(v_events) as r) e
-     where e.calls = 1
-       and not exists (
-         select 1
-           from care.engine_outcomes o
-          where o.user_id = e.user_id
-            and o.help_request_id = e.help_request_id));
+  select array_agg(e.event) filter (where e.alone), coalesce(array_agg(e.event) filter (where not e.alone), '{}')
+    into v_alone, v_together
+    from (select r as event,
+                 count(*) over (partition by r.user_id, r.help_request_id) = 1
+                   and not exists (
+                     select 1
+                       from care.engine_outcomes o
+                      where o.user_id = r.user_id
+                        and o.help_request_id = r.help_request_id) as alone
+            from unnest(v_events) as r) e;
   insert into care.engine_outcomes
     (id, community_id, help_request_id, user_id, version, endpoint, opened_at, closed_at, success, code, kind,
      duration_ms, node_id, reference)
   select r.id, r.community_id, r.help_request_id, r.user_id, r.version, r.endpoint, r.opened_at, r.closed_at,
          r.success, r.code, r.kind, r.duration_ms, r.node_id, r.reference
-    from unnest(v_events) as r
-   where r.id = any (v_alone);
-  foreach v_event in array v_events loop
-    if v_event.id <> all (v_alone) then
-      perform care.merge_attempt(v_event);
-    end if;
+    from unnest(v_alone) as r;
+  foreach v_event in array v_together loop
+    perform care.merge_attempt(v_event);
   end loop;
 
   insert into care.engine_writers as w (node_id, last_event, dropped, seen_at)
