@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+import uvloop
 
 from care_collective.db.embedded import running
 from care_collective.db.embedded.place import prepare
@@ -197,6 +198,13 @@ async def test_a_password_is_on_no_command_line(tmp_path: Path) -> None:
     assert arguments == ["--x --dbname=postgresql://boss@h/care --no-password"]
     assert f"PGPASSWORD={SECRET}\n" in said
     assert "CARE_" not in said
+
+
+def test_the_programs_run_under_the_loop_that_serves_and_their_files_are_this_users_alone() -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        said = runner.run(programs.run(Tools(Path("/bin"), 18, False), "sh", "-c", "umask; echo $#", "sh", "a b"))
+
+    assert said.split() == ["0077", "1"]
 
 
 @pytest.mark.parametrize(

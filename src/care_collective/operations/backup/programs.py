@@ -148,14 +148,13 @@ async def run(tools: Tools, program: str, *arguments: str, server: Target | None
         arguments = (*arguments, f"--dbname={server.url}", "--no-password")
         if server.password is not None:
             given["PGPASSWORD"] = server.password
+    # By way of a shell: the loop that serves, uvloop's, takes no umask.
     process = await asyncio.create_subprocess_exec(
-        tools.folder / program,
-        *arguments,
+        *("/bin/sh", "-c", 'umask 077 && exec "$@"', "sh", str(tools.folder / program), *arguments),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**given, "LC_ALL": "C"},
-        umask=0o077,
         start_new_session=True,  # Ctrl-C in a terminal reaches only us, and we end it
     )
     try:
