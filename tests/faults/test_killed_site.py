@@ -153,7 +153,10 @@ class Ledger:
 
     async def judge(self, owner: asyncpg.Connection) -> None:
         """Counts afterwards: nothing lost, nothing doubled, nothing that nobody was told of."""
-        requests = await owner.fetch("select title, id::text from public.help_requests")
+        requests = await owner.fetch(
+            "select r.title, r.id::text from public.help_requests r "
+            "join public.communities c on c.id = r.community_id where not c.is_probe"
+        )
         rows = await owner.fetch("select content, seq, conversation_id::text, id::text from care.thread_messages")
         assert sorted(map(tuple, requests)) == sorted(self.told["help_request_id"].items())
         first = sorted((row["content"], row["conversation_id"]) for row in rows if row["seq"] == 0)
