@@ -24,9 +24,9 @@ WEB_PROCESS = {
     "check_rows", "guard_keep", "guard_level", "guard_look", "guard_warn", "keep_probe", "keep_told", "take_probe",
     "take_untold",
     "close_session", "community_for_host", "find_credential", "forget_node", "get_community", "health", "is_in_cohort",
-    "join_community", "live", "me", "open_session", "operate_rollout", "prune", "publish_hints", "read_flag",
-    "read_flags", "read_session", "record_attempts", "record_minutes", "report_node", "rollout_numbers", "sign_up",
-    "stop_rollout", "store_secret", "take_sign_in", "warn_rollout",
+    "join_community", "live", "me", "open_session", "operate_rollout", "prune", "publish_hints",
+    "read_session", "record_attempts", "record_minutes", "report_node", "rollout_numbers", "sign_up",
+    "stop_rollout", "store_secret", "take_sign_in",
 }  # fmt: skip
 
 RELATIONS = (

@@ -222,13 +222,8 @@ async def test_the_guard_stops_only_what_it_has_judged(scratch: Care) -> None:
     assert tripped["generation"] == changed["generation"] + 1
     assert (await trip(tripped["generation"]))["error"] == "conflict"
     assert await scratch.owner.fetchval("select stopped from care.rollout_flags") == "tripped"
-    for _ in range(2):
-        await scratch.database.call(
-            "care.warn_rollout", p_flag="messaging_v2", p_actor="guard", p_actor_id=None, p_why="latency",
-            p_words="V2 is slow",
-        )  # fmt: skip
     actions = await scratch.owner.fetch("select action, from_stage, to_stage from care.rollout_changes order by at")
-    assert [tuple(row) for row in actions] == [("set", "off", "on"), ("trip", "on", "on"), ("warn", "on", "on")]
+    assert [tuple(row) for row in actions] == [("set", "off", "on"), ("trip", "on", "on")]
 
 
 WRONG: list[tuple[str, dict[str, str], str]] = [

@@ -126,7 +126,6 @@ comment on function care.uses_v2(text, uuid) is
 create or replace function care.read_flag(p_name text)
 returns jsonb
 stable
-security definer
 set search_path = pg_catalog, pg_temp
 language plpgsql
 as $$
@@ -148,7 +147,6 @@ comment on function care.read_flag(text) is
 create or replace function care.read_flags()
 returns jsonb
 stable
-security definer
 set search_path = pg_catalog, pg_temp
 language plpgsql
 as $$

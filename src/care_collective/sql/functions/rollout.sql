@@ -105,43 +105,6 @@ $$;
 comment on function care.stop_rollout(text, text, text, uuid, text, text, jsonb, uuid, bigint) is
   'Stops a flag: kill for a person, trip for the guard. Who comes second, or has judged another generation, is told so.';
 
-create or replace function care.warn_rollout(
-  p_flag text, p_actor text, p_actor_id uuid, p_why text, p_words text, p_numbers jsonb default null,
-  p_node_id uuid default null, p_expected_generation bigint default null)
-returns jsonb
-volatile
-security definer
-set search_path = pg_catalog, pg_temp
-set lock_timeout = '2s'
-language plpgsql
-as $$
-declare
-  v_flag care.rollout_flags := care.lock_flag(p_flag);
-  v_recent timestamptz := clock_timestamp() - interval '1 hour';
-begin
-  if v_flag.name is null then
-    return care.invalid('flag', format('There is no flag %s.', p_flag));
-  end if;
-  if p_expected_generation <> v_flag.generation then
-    return care.not_now('The flag was changed meanwhile. Look again.');
-  end if;
-  -- Every node judges every few seconds: one warning of a rule says it until the flag moves or an hour has passed.
-  if exists (
-    select 1
-      from care.rollout_changes c
-     where c.flag = p_flag
-       and c.action = 'warn'
-       and c.why = p_why
-       and c.generation = v_flag.generation
-       and c.at > v_recent) then
-    return care.not_now('This warning was given within the hour.');
-  end if;
-  return care.record_change(v_flag, 'warn', p_actor, p_actor_id, p_why, p_words, null, p_numbers, p_node_id);
-end
-$$;
-comment on function care.warn_rollout(text, text, uuid, text, text, jsonb, uuid, bigint) is
-  'Writes a rule''s warning into the history and changes nothing; once an hour and generation.';
-
 create or replace function care.set_stage(
   p_flag text, p_stage text, p_actor text, p_actor_id uuid, p_words text)
 returns jsonb
