@@ -17,7 +17,7 @@ from care_collective.web import description, errors, rest
 from care_collective.web.body import MAX_BYTES, StrictRequest
 from care_collective.web.edge import Application, Edge
 from care_collective.web.metrics import telling
-from care_collective.web.pages import accounts, messages, reference, requests
+from care_collective.web.pages import accounts, messages, problems, reference, requests
 from care_collective.web.security import SAFE_METHODS
 from care_collective.web.services import Services
 
@@ -70,6 +70,7 @@ def make_app(services: Services, metrics: socket | None = None) -> Edge:
             description.router,
             rest.router,
             accounts.router,
+            problems.router,
             requests.router,
             messages.router,
             reference.router,

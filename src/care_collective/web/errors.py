@@ -141,7 +141,11 @@ def answer_page(request: Request[Any, Any, Any], original: Exception) -> Respons
         return Redirect(f"/sign-in?next={quote(wanted, safe='/')}", status_code=303)
     log_fault(request, error, original)
     page = rendering.error_page(
-        request, status=error.status, words=error.message, retry_after=error.extras.get("retry_after")
+        request,
+        status=error.status,
+        words=error.message,
+        code=str(error.code),
+        retry_after=error.extras.get("retry_after"),
     )
     page.headers.update(headers(error, original))
     return page
