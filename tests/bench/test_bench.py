@@ -12,6 +12,7 @@ from care_collective.bench import compare, scale
 from care_collective.bench.doors import Effort
 from care_collective.bench.load import Links, request
 from care_collective.bench.report import Report, at_least, at_most, joined
+from care_collective.bench.stand import OWNERS, database, stand
 from care_collective.errors import CareError
 from cli.process import Shell
 
@@ -82,6 +83,12 @@ def test_a_verb_is_measured_over_http_and_by_pgbench(shell: Shell) -> None:
     assert row["detail"]["http_per_second"] > 0
     assert row["detail"]["pgbench_per_second"] > 0
     assert not shell.state.exists() or not list(shell.state.iterdir())
+
+
+async def test_what_is_measured_is_sound() -> None:
+    async with stand(tell=lambda _: None) as on, database(on, "care", members=2, requests=3, each=3) as owner:
+        await owner.fetchval("select bench.make_messages(1, 2, $1, 5)", OWNERS)
+        assert not await owner.fetch("select * from care.violations()")
 
 
 async def test_cut_calls_leave_orphans_in_v1_alone() -> None:

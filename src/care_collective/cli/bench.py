@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import rich_click as click
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 Tell = Callable[[str], None]
 F = TypeVar("F", bound=Callable[..., Any])
+
+_QUIET_CORES: Final = 0.2
 
 _json = click.option("--json", "json_to", metavar="FILE", help="Write the result as JSON, too; - shows only that.")
 _rounds = click.option(
@@ -72,6 +74,9 @@ def _show(report: "Report", json_to: str | None) -> None:
             for row in report.rows
         ],
     )
+    others = max((row.detail.get("cores_used_by_others", 0) for row in report.rows), default=0)
+    if others > _QUIET_CORES:
+        click.echo(f"Other programs used {others:.1f} cores meanwhile. Measure again on a quiet machine.", err=True)
     sys.exit(0 if report.met else 1)
 
 
