@@ -210,7 +210,13 @@ async def test_the_bound_holds_for_the_whole_application(services: Services, tow
     transport = httpx.ASGITransport(make_app(services), client=("203.0.113.9", 1))
     async with httpx.AsyncClient(transport=transport, base_url=f"http://{town.host}") as client:
         answers = [await client.get("/api/auth/me") for _ in range(REFUSALS + 1)]
+        looked = {"accept": "text/html,*/*;q=0.8", "accept-language": "es"}
+        page, call = await client.get("/requests", headers=looked), await client.get("/api/requests", headers=looked)
     assert [a.status_code for a in answers] == [401] * REFUSALS + [429]
     body = answers[-1].json()
     assert (body["code"], body["request_id"]) == ("rate_limited", answers[-1].headers["x-request-id"])
     assert answers[-1].headers["retry-after"] == str(body["retry_after"])
+    assert call.json()["code"] == "rate_limited"
+    assert (page.status_code, page.headers["content-type"]) == (429, "text/html; charset=utf-8")
+    assert "Ha sido demasiado rápido" in page.text
+    assert page.headers["x-request-id"] in page.text

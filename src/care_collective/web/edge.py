@@ -12,8 +12,9 @@ import msgspec
 import structlog
 
 from care_collective.errors import CareError, Code
-from care_collective.web import postgrest
+from care_collective.web import errors, postgrest
 from care_collective.web.doorkeeper import Doorkeeper
+from care_collective.web.pages import rendering
 
 # ASGI's own types, as plain mappings: the framework's are narrower than the protocol.
 Scope = MutableMapping[str, Any]
@@ -36,6 +37,12 @@ _HEADERS: Final = (
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 )
 _NO_STORE: Final = (b"cache-control", b"no-store")
+
+
+def _looked_at(scope: Scope) -> bool:
+    """Whether a person looks at the answer: a browser asks for a page, outside the programs' paths."""
+    wished = b",".join(value for name, value in scope.get("headers", ()) if name == b"accept")
+    return b"text/html" in wished and not errors.is_for_programs(scope["path"])
 
 
 class Edge:
@@ -110,6 +117,9 @@ class Edge:
             problem = postgrest.of(error, method=scope["method"], path=scope["path"], request_id=request_id)
             content = problem.encoded()
             headers += [(name.lower().encode(), value.encode()) for name, value in postgrest.CORS.items()]
+        elif _looked_at(scope):
+            content = rendering.refusal_page(scope["headers"], error, retry_after=wait, request_id=request_id)
+            headers[0] = (b"content-type", b"text/html; charset=utf-8")
         else:
             content = msgspec.json.encode(
                 {"error": error.message, "code": error.code, "request_id": request_id, "retry_after": wait}

@@ -125,6 +125,11 @@ def answer_client(request: Request[Any, Any, Any], original: Exception) -> Respo
     return postgrest.response(problem.encoded(), status=problem.status, headers=headers(error, original))
 
 
+def is_for_programs(path: str) -> bool:
+    """Whether a path is one that programs call, so that its refusals are no pages."""
+    return f"{path}/".startswith((*_PROGRAMS, postgrest.ROOT))
+
+
 def answer_page(request: Request[Any, Any, Any], original: Exception) -> Response[Any]:
     """Exception handler of everything: a page for people, JSON under the programs' paths."""
     path = request.scope["path"]

@@ -1,5 +1,6 @@
 """Turns a template and its context into a page, with what every page shows: the community and the member."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
@@ -14,6 +15,7 @@ from care_collective.web import security
 from care_collective.web.api.schemas import Unread
 from care_collective.web.pages.clock import Clock, zone_of
 from care_collective.web.pages.language import LANGUAGES, Language, accepted, choose
+from care_collective.web.services import utc_now
 
 AnyRequest = Request[Any, Any, Any]
 # Where in a request's state its frame and what was typed are kept, for an error page that can ask for nothing.
@@ -147,6 +149,13 @@ def error_page(request: AnyRequest, *, status: int, **context: object) -> Respon
     known = state.get(_FRAME, {"clock": clock, "request_id": state["request_id"]})
     typed = {"typed": state.get(TYPED), "typed_path": request.scope["path"]}
     return render("error.html", status=status, **{**known, **typed, **context})
+
+
+def refusal_page(headers: Iterable[tuple[bytes, bytes]], error: CareError, **context: object) -> bytes:
+    """The page of a refusal at the door, before anything is known but the request's own headers."""
+    wished = ",".join(value.decode("latin-1") for name, value in headers if name == b"accept-language")
+    clock = Clock(choose(*accepted(wished)), UTC, utc_now())
+    return str(render("error.html", clock=clock, status=error.status, words=error.message, **context).content).encode()
 
 
 def render(template: str, *, clock: Clock, status: int = 200, **context: object) -> Response[str]:
