@@ -8,7 +8,6 @@ from uuid import UUID
 
 from openfeature import api
 from openfeature.evaluation_context import EvaluationContext
-from openfeature.flag_evaluation import Reason
 
 from care_collective.bench.report import Report, Row, at_most, failure, middle
 from care_collective.rollout import policy
@@ -33,7 +32,7 @@ def measure() -> Report:
     client = api.get_client("bench")
     texts = [str(user_id) for user_id in ids]
 
-    if client.get_boolean_details("messaging_v2", False, EvaluationContext(texts[0])).reason != Reason.SPLIT:
+    if client.get_boolean_details("messaging_v2", False, EvaluationContext(texts[0])).error_code is not None:
         raise failure("OpenFeature answered without asking the flag.")
 
     def alone() -> None:
