@@ -16,10 +16,11 @@ import pytest
 
 from care_collective.db.call import Database
 from care_collective.errors import CareError, Code
+from care_collective.messaging import service
 from care_collective.messaging.service import Messaging
 from care_collective.rollout import outcomes as counting
 from care_collective.rollout.outcomes import BOUNDS_MS, Attempt, Outcomes, kind_of
-from care_collective.rollout.policy import ON, Decision, Source
+from care_collective.rollout.policy import OFF, ON, Decision, Source
 from engines.stage import holding, waiting
 from harness import FIRST_WORDS, Care, Town
 
@@ -165,6 +166,56 @@ async def minutes(care: Care, node_id: UUID) -> dict[tuple[str, str, str], int]:
     )
     assert all(row["calls"] == row["spread"] for row in rows)
     return {(row["version"], row["verb"], row["code"]): row["calls"] for row in rows}
+
+
+async def test_an_error_that_nobody_foresaw_is_counted_and_raised(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes = Outcomes(town.care.database, uuid4())
+    facade = Messaging(town.care.database, lambda: V2, outcomes=outcomes)
+
+    async def fail(*_: object) -> None:
+        raise KeyError("conversation_id")
+
+    monkeypatch.setitem(service._ENGINES, "v2", fail)
+    with pytest.raises(KeyError):
+        await facade.start_help_conversation((await town.member()).caller(), uuid4(), FIRST_WORDS)
+    await outcomes.flush()
+    assert await kinds(town.care, outcomes) == [("failure", "server_error")]
+
+
+async def test_every_way_into_the_facade_is_counted_and_a_switched_off_engine_is_no_failure(town: Town) -> None:
+    owner, helper = await town.member("Olga"), await town.member("Hal")
+    outcomes = Outcomes(town.care.database, uuid4())
+    stage, request = V2, await town.request(owner)
+    facade = Messaging(town.care.database, lambda: stage, outcomes=outcomes)
+    given = {
+        "p_help_request_id": request,
+        "p_helper_id": helper.user_id,
+        "p_initial_message": FIRST_WORDS,
+    }
+    stage = Decision(OFF, Source.ENVIRONMENT_ENABLED)
+    await facade.call("create_conversation_atomic", helper.caller(), given)
+    stage = V2
+    answer = await facade.call("create_conversation_atomic", helper.caller(), given)
+    conversation = UUID(answer.data()["conversation_id"])
+    short = await facade.start_help_conversation(helper.caller(), request, "short")
+    assert short.error == Code.VALIDATION_ERROR
+    await facade.send_message(helper.caller(), conversation, "Hello")
+    await facade.get_conversation(owner.caller(), conversation)
+    sending = {"p_conversation_id": conversation, "p_sender_id": owner.user_id, "p_content": " "}
+    await facade.call("send_message_v2", owner.caller(), sending)
+    await facade.mark_read(owner.caller(), conversation, 1)  # neither a send nor a read of words
+    await outcomes.flush()
+    assert sorted(await kinds(town.care, outcomes), key=str) == [
+        ("answer", "engine_off"), ("answer", "validation_error"), ("success", None),
+    ]  # fmt: skip
+    assert await minutes(town.care, outcomes.node_id) == {
+        ("v2", "open", "engine_off"): 1,
+        ("v2", "open", "success"): 1,
+        ("v1", "open", "validation_error"): 1,  # refused before an engine was chosen
+        ("both", "send", "success"): 1,
+        ("both", "send", "validation_error"): 1,
+        ("both", "read", "success"): 1,
+    }
 
 
 class Clock:
