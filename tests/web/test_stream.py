@@ -20,7 +20,7 @@ from care_collective.web.services import Services, utc_now
 from harness import Care, Person
 from live_harness import Feed, feeding
 from web.calls import Stage, refused, staged
-from web_harness import MakeClient, bearer, browser, fresh_email, joined, of, serving
+from web_harness import MakeClient, bearer, browser, fresh_email, joined, of, services_for, serving
 
 STREAM = "/api/messaging/stream"
 Opened = Callable[..., Any]
@@ -240,6 +240,17 @@ async def test_hints_that_were_not_sent_by_the_process_that_committed_are_sent_b
         # Past the door: no nudge, as from a process that was killed after its commit.
         await stage.helper.send(stage.conversation, "Found by looking")
         await feed.until(lambda: feed.unread["messages"] == 2)
+
+
+async def test_what_is_written_on_one_node_is_seen_on_another(services: Services, stage: Stage, shared: Care) -> None:
+    other = services_for(shared)
+    async with node(services, stage) as here, node(other, stage) as there:
+        path = f"{STREAM}?conversation={stage.conversation}"
+        async with feeding(there(stage.helper), path) as feed:
+            for number in range(1, 6):
+                await say(here(stage.owner), stage, f"Line {number}")
+                await feed.until(lambda number=number: feed.seqs[-1:] == [number])
+            assert feed.seqs == [1, 2, 3, 4, 5]
 
 
 async def test_a_member_with_too_many_streams_loses_the_oldest_and_an_address_is_refused(
