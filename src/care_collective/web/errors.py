@@ -49,7 +49,8 @@ def from_http(error: HTTPException) -> CareError:
 def _from_validation(error: ValidationException) -> CareError:
     extra = error.extra if isinstance(error.extra, list) else []
     found = [e for e in extra if isinstance(e, dict) and e.get("key")]
-    fields = {str(e["key"]): describe(str(e.get("message"))) for e in found}
+    # A parameter that is also a word of Python's is read under its name with an underscore.
+    fields = {str(e["key"]).removesuffix("_"): describe(str(e.get("message"))) for e in found}
     if "data" in fields or not fields:
         return CareError(Code.VALIDATION_ERROR, message="Send a JSON object with the fields of this call.")
     return CareError(Code.VALIDATION_ERROR, message=" ".join(fields.values()), fields=fields)
