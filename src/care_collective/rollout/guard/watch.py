@@ -24,6 +24,8 @@ log = structlog.get_logger("care_collective.rollout")
 
 FLAG: Final = "messaging_v2"
 LOOK_SECONDS: Final = 3.0
+# How late a probe can be: whose turn it is, is asked for so often.
+_TURN_SECONDS: Final = 1.0
 _PAGE: Final = 500  # attempts a look; care.guard_look gives no more
 _BLIND_SECONDS: Final = 30.0
 _MOST_WORDS: Final = 1000
@@ -115,7 +117,7 @@ class Guard:
         """Looks and probes for ever. Where it cannot it holds, says so in the log, and tries again."""
         async with asyncio.TaskGroup() as tasks:  # a probe that hangs delays no look
             tasks.create_task(_repeat(self.look, every_seconds))
-            tasks.create_task(_repeat(self.probe, every_seconds))
+            tasks.create_task(_repeat(self.probe, min(every_seconds, _TURN_SECONDS)))
 
     @property
     def state(self) -> str:
