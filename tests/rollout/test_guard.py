@@ -81,6 +81,20 @@ async def test_of_many_nodes_one_acts_and_each_attempt_is_judged_once(deployed: 
         await pool.close()
 
 
+async def test_who_judged_an_older_state_stores_nothing(deployed: Deployment) -> None:
+    await deployed.attempts("+++")
+    await deployed.guard.look()
+    await deployed.attempts("-")
+    await deployed.another().look()
+    stored = await deployed.care.owner.fetchrow("select * from care.rollout_detectors")
+    late = await deployed.care.database.value(
+        "care.guard_keep", p_flag=FLAG, p_generation=stored["generation"] - 1, p_since=None, p_levels=[0.0] * 4,
+        p_judged=3, p_rise="{}", p_ids=[],
+    )  # fmt: skip
+    assert late is False
+    assert await deployed.care.owner.fetchrow("select * from care.rollout_detectors") == stored
+
+
 async def test_it_acts_on_a_level_that_another_node_stored_before_it_died(deployed: Deployment) -> None:
     state = Detector()
     for helper in ("ann", "bea", "cid", "dan"):
@@ -120,8 +134,9 @@ async def test_a_rollback_stays_until_a_person_resumes_and_what_was_before_is_pa
 
 
 async def test_attempts_ahead_of_the_clock_are_no_evidence(deployed: Deployment) -> None:
-    await deployed.attempts("-" * 3 + "+" * 17, ago=-3600.0)
-    assert (await deployed.guard.look()).action == "hold"
+    await deployed.attempts("+" * 25, ago=-3600.0, ms=900.0)
+    verdict = await deployed.guard.look()
+    assert [finding.rule for finding in verdict.findings] == ["no_data"]
     assert await deployed.stopped() is None
 
 

@@ -191,9 +191,12 @@ async def test_a_violation_in_old_rows_is_found_in_turn_and_stays_until_it_is_me
     _, _, opened = await conversation(deployed)
     await deployed.care.owner.execute("update care.outbox set created_at = created_at - interval '1 hour'")
     await deployed.care.owner.execute(HARM["sequence_gap"], opened)
-    for _ in range(2):  # a round of all rows, and then the suspects alone
+    past_all = UUID(int=2**128 - 1)
+    for place in (None, past_all):  # a round of all rows, and then the suspects alone
         await deployed.care.owner.execute(
-            "update care.rollout_checks set due_at = now(), looked_until = now() - interval '20 minutes'"
+            "update care.rollout_checks set due_at = now(), looked_until = now() - interval '20 minutes', "
+            "place_community = $1, place = $1",
+            place,
         )
         await deployed.guard.look()
         assert await deployed.care.owner.fetchval("select found from care.rollout_checks") == 1
