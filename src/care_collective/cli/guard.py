@@ -137,7 +137,13 @@ def list_(*, flag: str, as_json: bool) -> None:
     show_table(
         ("rule", "does", "thresholds", "dry run", "changed by"),
         [
-            (r.rule, r.action, " ".join(f"{k}={v:.10g}" for k, v in r.thresholds.items()), r.dry_run or "", r.updated_by)
+            (
+                r.rule,
+                r.action,
+                " ".join(f"{k}={v:.10g}" for k, v in r.thresholds.items()),
+                r.dry_run or None,
+                r.updated_by,
+            )
             for r in rules
         ],
     )
