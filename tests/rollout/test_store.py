@@ -223,7 +223,7 @@ async def test_the_guard_stops_only_what_it_has_judged(scratch: Care) -> None:
     assert (await trip(tripped["generation"]))["error"] == "conflict"
     assert await scratch.owner.fetchval("select stopped from care.rollout_flags") == "tripped"
     actions = await scratch.owner.fetch("select action, from_stage, to_stage from care.rollout_changes order by at")
-    assert [tuple(row) for row in actions] == [("set", "off", "on"), ("trip", "on", "on")]
+    assert [tuple(row) for row in actions] == [("set", "off", "on"), ("trip", "on", "off")]
 
 
 WRONG: list[tuple[str, dict[str, str], str]] = [

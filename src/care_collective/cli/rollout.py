@@ -156,7 +156,12 @@ def kill(*, why: str, words: str, by: str | None, flag: str, wait: float, as_jso
       care-collective rollout kill --why errors "Offers fail since 9:40"
     """
     made, nodes = _change("kill", by, flag, wait=wait, stop=True, why=why, reason=words)
-    _show_change(made, nodes, f"{flag} is stopped. Threads go on where they are.", as_json=as_json)
+    _show_change(
+        made,
+        nodes,
+        f"{flag} is stopped: new conversations open in V1, and every thread goes on where it is.",
+        as_json=as_json,
+    )
 
 
 @rollout.command()
@@ -210,32 +215,42 @@ def status(*, flag: str, as_json: bool) -> None:
 
 
 def _show_status(found: dict[str, Any]) -> None:
-    click.echo(f"{found['name']}: {found['stage']}, since {_minute(found['since'])}")
     stop = found["stopped_by"]
-    if stop is not None:
+    if stop is None:
+        click.echo(f"{found['name']}: {found['stage']} ({_share(found['stage'])}), since {_minute(found['since'])}")
+    else:
+        click.echo(f"{found['name']}: stopped since {_minute(stop['at'])}; the stage before was {found['stage']}")
         click.echo(f"{found['stopped'].capitalize()} by {stop['actor']} ({stop['why']}): {stop['words']}")
     emails = ", ".join(member["email"] for member in found["cohort"])
     click.echo(f"Cohort: {emails or 'coordinators and operators, as nobody is named'}")
-    show_table(
-        ("node", "release", "in force", "from", "alarm", "seen"),
-        [
-            (
-                n["name"],
-                n["release"],
-                n["stage"],
-                n["source"],
-                "ALARM" if n["alarm"] else "",
-                f"{n['seen_seconds_ago']} s ago",
-            )
-            for n in found["nodes"]
-        ],
-    )
-    if not found["nodes"]:
+    nodes = [
+        (
+            node["name"],
+            node["release"],
+            node["stage"],
+            node["source"],
+            "ALARM" if node["alarm"] else "",
+            f"{node['seen_seconds_ago']} s ago",
+        )
+        for node in found["nodes"]
+    ]
+    if nodes:
+        show_table(("node", "release", "in force", "from", "alarm", "seen"), nodes)
+    else:
         click.echo("No node is running.")
     _show_changes(found["changes"])
 
 
+def _share(stage: str) -> str:
+    kind, _, percent = stage.partition(":")
+    shares = {"internal": "the cohort", "percentage": f"{percent} % of members and the cohort", "on": "all members"}
+    return shares.get(kind, "nobody")
+
+
 def _show_changes(changes: list[dict[str, Any]]) -> None:
+    if not changes:
+        click.echo("Nothing was changed yet.")
+        return
     show_table(
         ("when", "who", "what", "from", "to", "why", "words"),
         [
@@ -246,7 +261,7 @@ def _show_changes(changes: list[dict[str, Any]]) -> None:
 
 
 def _minute(at: str) -> str:
-    return at[:16].replace("T", " ")
+    return f"{at[:16].replace('T', ' ')} UTC"
 
 
 @rollout.command()
@@ -319,7 +334,9 @@ def list_(*, flag: str, as_json: bool) -> None:
     members = _look(flag, 1)["cohort"]
     if as_json:
         show_json({"cohort": members})
-        return
-    show_table(("e-mail", "added by", "since"), [(m["email"], m["added_by"], _minute(m["added_at"])) for m in members])
-    if not members:
+    elif members:
+        show_table(
+            ("e-mail", "added by", "since"), [(m["email"], m["added_by"], _minute(m["added_at"])) for m in members]
+        )
+    else:
         click.echo("Nobody is named: it is coordinators and operators.")

@@ -46,7 +46,8 @@ begin
   insert into care.rollout_changes
     (id, flag, at, actor, actor_id, action, from_stage, to_stage, why, words, numbers, node_id, generation)
   values
-    (v_id, p_flag.name, v_now, p_actor, p_actor_id, p_action, p_flag.stage, coalesce(p_to_stage, p_flag.stage), p_why,
+    (v_id, p_flag.name, v_now, p_actor, p_actor_id, p_action, p_flag.stage,
+     coalesce(p_to_stage, case when p_action in ('kill', 'trip') then 'off' else p_flag.stage end), p_why,
      p_words, p_numbers, p_node_id, v_generation);
   return jsonb_build_object('success', true, 'generation', v_generation, 'change_id', v_id, 'at', v_now);
 end
