@@ -434,6 +434,7 @@ async def test_a_target_that_is_not_empty_is_refused_untouched(
     assert await _definitions(url) == before
     # Made and migrated, and nobody in it: that is what a first start leaves, and it is empty.
     await connection.execute("delete from public.communities")
+    await connection.execute("select care.probe_place()")
     beside = await asyncpg.connect(url, server_settings={"application_name": "care-collective"})
     with pytest.raises(CareError, match=r"in use\. Stop `serve`"):
         await backup.restore(kept, url, "--into", tell=silent)

@@ -37,6 +37,14 @@ _LEDGERS: Final = (
     "care.rollout_probes",
     "care.rollout_checks",
 )
+# What the guard's probe has made in a database that was served and has no members.
+_PROBE: Final = """
+delete from public.help_requests r using public.communities c where c.id = r.community_id and c.is_probe;
+delete from care.users u using public.profiles p, public.communities c
+ where p.user_id = u.id and c.id = p.community_id and c.is_probe;
+delete from public.profiles p using public.communities c where c.id = p.community_id and c.is_probe;
+delete from public.communities c where c.is_probe
+"""
 # Tables and views of others where ours are to lie; an extension's are no obstacle.
 _STRANGERS: Final = """
 select format('%I.%I', n.nspname, c.relname)
@@ -223,6 +231,8 @@ async def _require_empty(connection: asyncpg.Connection) -> None:
         tables = [row[0] for row in await connection.fetch(OURS)]
         for table in tables:
             await connection.execute(f"lock table {table} in access exclusive mode")
+        if "public.communities" in tables:
+            await connection.execute(_PROBE)  # a refusal brings it back
         for table in sorted(set(tables) - set(_LEDGERS), reverse=True):  # those of people first
             if await connection.fetchval(f"select exists (select from {table})"):  # noqa: S608  a name of the catalogue
                 raise refusal(
