@@ -69,7 +69,7 @@ async def _thread(request: AnyRequest, conversation_id: UUID, member: Member, **
     shown = await frame(request, await _mark(request, found, member))
     first, last = (found.messages[0].seq, found.messages[-1].seq) if found.messages else (0, -1)
     conversation = found.conversation
-    # Read by the reader already, and a day is the reader's: both are laid out here, not in the template.
+    # Days are the reader's own, by their time zone: they are laid out here, not in the template.
     return render(
         "messages/thread.html",
         **{
