@@ -23,7 +23,7 @@ COMMANDS = [
     ["community"],
     *(["community", verb] for verb in ("add", "set", "list")),
     ["rollout"],
-    *(["rollout", verb] for verb in ("status", "set", "kill", "resume", "history", "simulate", "replay")),
+    *(["rollout", verb] for verb in ("status", "set", "kill", "resume", "history", "simulate", "replay", "preflight")),
     ["rollout", "rule"],
     *(["rollout", "rule", verb] for verb in ("list", "set")),
     ["rollout", "cohort"],

@@ -26,6 +26,20 @@ def as_owner(work: "Callable[[Database], Awaitable[T]]") -> T:
     return run(connected())
 
 
+def beside(work: "Callable[[Database], Awaitable[T]]") -> T:
+    """Runs `work` on the database as it is found, whichever release it is of: a kill must not wait for `migrate`."""
+    from care_collective.operations import startup
+
+    known = settings()
+
+    async def connected() -> T:
+        with progress() as tell:
+            async with startup.examined(known, any_release=True, tell=tell) as owner:
+                return await work(owner)
+
+    return run(connected())
+
+
 def in_community(slug: str | None, work: "Callable[[Database, Community], Awaitable[T]]") -> T:
     """Runs `work` in the community of a slug, or in the only one."""
     from care_collective.operations.people import choose_community

@@ -1,21 +1,20 @@
 """The commands of the rollout: how the flag stands, the switch, the cohort. Other commands of the group join here."""
 
 import sys
-from collections.abc import Awaitable, Callable
 from getpass import getuser
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 from care_collective.cli.guard import replay, rule, simulate
-from care_collective.cli.owner import as_owner
-from care_collective.cli.show import json_option, progress, run, settings, show_json, show_table
+from care_collective.cli.owner import as_owner, beside
+from care_collective.cli.preflight import preflight
+from care_collective.cli.show import json_option, settings, show_json, show_table
 
 if TYPE_CHECKING:
     from care_collective.db.call import Database
     from care_collective.rollout.switch import Reach
 
-T = TypeVar("T")
 _SILENT = 3
 
 _flag = click.option("--flag", default="messaging_v2", show_default=True, metavar="NAME", help="Which flag.")
@@ -32,22 +31,8 @@ def rollout() -> None:
     """See who opens new conversations in V2, move it forward, and stop it."""
 
 
-for _command in (simulate, replay, rule):
+for _command in (preflight, simulate, replay, rule):
     rollout.add_command(_command)
-
-
-def _beside(work: "Callable[[Database], Awaitable[T]]") -> T:
-    """Runs `work` on the database as it is found, whichever release it is of: a kill must not wait for `migrate`."""
-    from care_collective.operations import startup
-
-    known = settings()
-
-    async def connected() -> T:
-        with progress() as tell:
-            async with startup.examined(known, any_release=True, tell=tell) as owner:
-                return await work(owner)
-
-    return run(connected())
 
 
 def _change(
@@ -64,7 +49,7 @@ def _change(
         since = datetime.fromisoformat(made["at"])
         return made, await switch.reach(owner, generation=made["generation"], since=since, wait_seconds=wait)
 
-    return (_beside if stop else as_owner)(work)
+    return (beside if stop else as_owner)(work)
 
 
 def _show_change(made: "dict[str, Any]", nodes: "list[Reach]", words: str, *, as_json: bool) -> None:
@@ -187,7 +172,7 @@ def resume(*, stage: str, reason: str, by: str | None, flag: str, wait: float, a
 def _look(flag: str, changes: int) -> dict[str, Any]:
     from care_collective.rollout import switch
 
-    return _beside(lambda owner: switch.look(owner, flag, changes=changes))
+    return beside(lambda owner: switch.look(owner, flag, changes=changes))
 
 
 @rollout.command()

@@ -5,8 +5,21 @@ was verified, so that `migrate` can ask for it. docs/decisions/0008 says why a b
 """
 
 from care_collective.operations.backup.archive import Archive, Manifest
-from care_collective.operations.backup.ledger import demand, note, waive, wanted
+from care_collective.operations.backup.ledger import demand, note, recent, waive, wanted
 from care_collective.operations.backup.make import Made, make
 from care_collective.operations.backup.restore import Checked, restore, verify
 
-__all__ = ["Archive", "Checked", "Made", "Manifest", "demand", "make", "note", "restore", "verify", "waive", "wanted"]
+__all__ = [
+    "Archive",
+    "Checked",
+    "Made",
+    "Manifest",
+    "demand",
+    "make",
+    "note",
+    "recent",
+    "restore",
+    "verify",
+    "waive",
+    "wanted",
+]

@@ -44,10 +44,16 @@ async def wanted(connection: asyncpg.Connection) -> bool:
     return bool(await connection.fetchval(_MEMBERS))
 
 
+async def recent(connection: asyncpg.Connection) -> bool:
+    """Whether a backup of this very database was made and verified within 24 hours."""
+    if not await connection.fetchval("select to_regclass('care.backups') is not null"):
+        return False
+    return bool(await connection.fetchval(_RECENT, await connection.fetchval(ORIGIN), _HOURS))
+
+
 async def demand(connection: asyncpg.Connection) -> None:
     """Refuses, as CareError, unless a backup of this very database was made and verified within 24 hours."""
-    known = await connection.fetchval("select to_regclass('care.backups') is not null")
-    if known and await connection.fetchval(_RECENT, await connection.fetchval(ORIGIN), _HOURS):
+    if await recent(connection):
         return
     raise CareError(
         Code.CONFLICT,
