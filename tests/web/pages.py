@@ -10,6 +10,10 @@ from care_collective.web.services import Services
 from harness import Person
 from web_harness import Client, browser
 
+# What stands alone, and what keeps a text that turns its surroundings around to itself.
+VOID = {"input", "img", "link", "meta", "br", "hr"}
+ISOLATING = {"bdi", "textarea", "title"}
+
 
 @dataclass(slots=True)
 class Form:
@@ -21,13 +25,15 @@ class Form:
 
 
 class Sheet(HTMLParser):
-    """What a page says, and its forms. `hidden` text of attributes is not said."""
+    """What a page says, its forms, and in `loose` the texts with a turn-around that could turn what follows them."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.forms: list[Form] = []
         self.said = ""
         self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.loose: list[str] = []
+        self._within: list[tuple[str, bool]] = []
         self._typing: str | None = None
         self._select: str | None = None
         self.feed(text)
@@ -36,6 +42,8 @@ class Sheet(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = dict(attrs)
         self.tags.append((tag, found))
+        if tag not in VOID:
+            self._within.append((tag, tag in ISOLATING or "dir" in found))
         name, value = found.get("name") or "", found.get("value") or ""
         if tag == "form":
             self.forms.append(Form(found["action"] or "", found["method"] or ""))
@@ -51,6 +59,8 @@ class Sheet(HTMLParser):
             self.forms[-1].fields[self._select] = value
 
     def handle_endtag(self, tag: str) -> None:
+        while self._within and self._within.pop()[0] != tag:
+            pass
         if tag == "textarea" and self._typing is not None:
             # The first line break after the tag is the source's, not the writer's.
             typed = self.forms[-1].fields[self._typing]
@@ -58,6 +68,8 @@ class Sheet(HTMLParser):
             self._typing = None
 
     def handle_data(self, data: str) -> None:
+        if "\u202e" in data and not any(isolates for _, isolates in self._within):
+            self.loose.append(data)
         if self._typing is not None:
             self.forms[-1].fields[self._typing] += data
         else:

@@ -78,6 +78,27 @@ async def test_hostile_words_are_shown_as_words(services: Services, talk: Talk) 
             assert page.form(talk.path).fields["content"] == typed
 
 
+async def test_a_text_that_turns_around_turns_nothing_else(services: Services, town: Town, talk: Talk) -> None:
+    for statement in (
+        "update public.profiles set display_name = U&'\\202Eevila', town = U&'\\202Eyraid' where community_id = $1",
+        "update public.help_requests set title = U&'\\202Eelit a' where community_id = $1",
+        "update public.help_requests set description = title, exchange_offer = title where community_id = $1",
+    ):
+        await town.care.owner.execute(statement, town.community_id)
+    await talk.helper.send(talk.path.rpartition("/")[2], "\u202esdrow")
+    request = f"/requests/{talk.request}"
+    for person, paths in (
+        (talk.owner, ["/", "/account", "/requests/mine", request, f"{request}/edit", "/messages", talk.path]),
+        (talk.helper, ["/requests", request, "/messages", talk.path]),
+        (await town.member("\u202eeve"), [request]),
+    ):
+        async with await visitor(services, person) as client:
+            for path in paths:
+                page = await opened(client, path)
+                assert "\u202e" in page.said or path.endswith("edit"), path
+                assert page.loose == [], path
+
+
 async def test_an_offer_is_accepted_given_back_released_and_completed(services: Services, talk: Talk) -> None:
     async with await visitor(services, talk.owner) as owner, await visitor(services, talk.helper) as helper:
         page = await opened(helper, talk.path)
