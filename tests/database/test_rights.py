@@ -25,7 +25,7 @@ WEB_PROCESS = {
     "take_untold",
     "close_session", "community_for_host", "find_credential", "forget_node", "get_community", "health", "is_in_cohort",
     "join_community", "live", "me", "open_session", "operate_rollout", "prune", "publish_hints",
-    "read_session", "record_attempts", "record_minutes", "report_node", "rollout_numbers", "sign_up",
+    "read_session", "record_attempts", "record_minutes", "report_node", "sign_up",
     "stop_rollout", "store_secret", "take_sign_in",
 }  # fmt: skip
 

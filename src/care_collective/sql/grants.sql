@@ -88,7 +88,6 @@ grant execute on function
   care.prune(),
   care.record_attempts(uuid, jsonb, bigint),
   care.record_minutes(uuid, jsonb),
-  care.rollout_numbers(text, timestamptz),
   care.publish_hints(integer),
   care.live(uuid, integer, uuid[])
 to care_app;

@@ -141,32 +141,38 @@ stable
 set search_path = pg_catalog, pg_temp
 language plpgsql
 as $$
+declare
+  v_minute_ago timestamptz := clock_timestamp() - interval '60 seconds';
 begin
   return coalesce((
     select jsonb_agg(jsonb_build_object(
-             'day', d.day, 'v1', d.v1, 'v2', d.v2, 'share', round(d.v2 / (d.v1 + d.v2)::numeric, 4)) order by d.day)
+             'day', d.day, 'v1', d.v1, 'v2', d.v2, 'share', round(d.v2 / nullif(d.v1 + d.v2, 0)::numeric, 4),
+             'v1_failures', d.v1_failures, 'v2_failures', d.v2_failures) order by d.day)
       from (select (o.opened_at at time zone 'UTC')::date as day,
-                   count(*) filter (where o.version = 'v1') as v1,
-                   count(*) filter (where o.version = 'v2') as v2
+                   count(*) filter (where o.version = 'v1' and o.kind = 'success') as v1,
+                   count(*) filter (where o.version = 'v2' and o.kind = 'success') as v2,
+                   count(*) filter (where o.version = 'v1' and o.kind = 'failure') as v1_failures,
+                   count(*) filter (where o.version = 'v2' and o.kind = 'failure') as v2_failures
               from care.engine_outcomes o
-             where o.kind = 'success'
-               and o.opened_at >= p_since
+             where o.opened_at >= p_since
+               and (o.kind = 'success' or (o.kind = 'failure' and o.opened_at < v_minute_ago))
              group by 1) d), '[]');
 end
 $$;
 comment on function care.adoption_numbers(timestamptz) is
-  'Conversations opened in each engine a day of UTC since a moment, and V2''s share of both; a day without any is not there.';
+  'Conversations opened in each engine a day of UTC since a moment, V2''s share of both, and attempts that failed; a day without any is not there.';
 
 create or replace function care.rollout_numbers(p_flag text, p_since timestamptz default null)
 returns jsonb
 stable
-security definer
 set search_path = pg_catalog, pg_temp
 language plpgsql
 as $$
 declare
   v_now timestamptz := clock_timestamp();
   v_hour_ago timestamptz := v_now - interval '1 hour';
+  -- A young stage has few days: a chart of a fortnight shows what was before it too.
+  v_fortnight timestamptz := v_now - interval '14 days';
   v_since timestamptz := p_since;
 begin
   if v_since is null then
@@ -180,7 +186,12 @@ begin
     'until', v_now,
     'v1', care.engine_numbers('v1', v_since),
     'v2', care.engine_numbers('v2', v_since),
-    'adoption', care.adoption_numbers(v_since),
+    'adoption', care.adoption_numbers(least(v_since, v_fortnight)),
+    'last_v1_at', (
+      select max(o.opened_at)
+        from care.engine_outcomes o
+       where o.version = 'v1'
+         and o.kind = 'success'),
     'complaining_members_last_hour', (
       select count(distinct p.user_id)
         from care.problem_reports p
@@ -188,12 +199,109 @@ begin
     'orphans', (
       select count(*)
         from public.conversations c
-       where c.last_seq < 0),
-    'violations', (
-      select count(*)
-        from care.violations() v
-       where v.engine <> 'v1'));
+       where c.last_seq < 0)) || care.checked_violations(p_flag);
 end
 $$;
 comment on function care.rollout_numbers(text, timestamptz) is
-  'The numbers of a flag''s rollout since a moment, or since its stage began: both engines side by side, adoption, complaints, orphans, violations that are not V1''s alone.';
+  'The numbers of a flag''s rollout since a moment, or since its stage began: both engines side by side, adoption, complaints, orphans, violations as the guard has found them.';
+
+create or replace function care.checked_violations(p_flag text)
+returns jsonb
+stable
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+begin
+  return coalesce((
+    select jsonb_build_object('violations', k.found, 'violations_at', k.looked_until, 'violation', k.detail)
+      from care.rollout_checks k
+     where k.flag = p_flag), '{"violations": null, "violations_at": null, "violation": null}');
+end
+$$;
+comment on function care.checked_violations(text) is
+  'How many violations the guard knows of in V2, when it looked last, and the first in words; a look of its own costs nothing.';
+
+create or replace function care.counted_violations()
+returns jsonb
+stable
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_now timestamptz := clock_timestamp();
+begin
+  return (
+    select jsonb_build_object('violations', count(*), 'violations_at', v_now,
+             'violation', min(v.kind || ' in conversation ' || v.subject || ' (' || v.detail || ')'))
+      from care.violations() v
+     where v.engine <> 'v1');
+end
+$$;
+comment on function care.counted_violations() is 'As checked_violations, counted now over every row there is: slow in a large database.';
+
+create or replace function care.guard_state(p_flag text)
+returns jsonb
+stable
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_since timestamptz := care.resumed_at(p_flag);
+begin
+  return jsonb_build_object(
+    'level', care.guard_level(p_flag),
+    'judged', coalesce((
+      select d.judged
+        from care.rollout_detectors d
+       where d.flag = p_flag
+         and d.version = 'v2'
+         and d.since = v_since), 0),
+    'rules', care.changed_rules(p_flag),
+    'probe', (
+      select jsonb_build_object('probed_at', b.probed_at, 'v2_alone', b.v2_alone, 'both', b.v1_too, 'code', b.code)
+        from care.rollout_probes b
+       where b.flag = p_flag),
+    'untold', (
+      select count(*)
+        from care.rollout_changes c
+       where c.flag = p_flag
+         and c.told_at is null
+         and c.tries > 0
+         and c.action in ('kill', 'trip', 'warn', 'resume')));
+end
+$$;
+comment on function care.guard_state(text) is
+  'How the guard stands: the detector, what was changed of its rules, the last probe, how many alerts could not be sent yet.';
+
+create or replace function care.rollout_kpis(p_flag text, p_exact boolean default false, p_changes integer default 20)
+returns jsonb
+stable
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_flag jsonb := care.rollout_json(p_flag, p_changes);
+  v_since timestamptz := (v_flag ->> 'since')::timestamptz;
+  v_began timestamptz;
+begin
+  if v_flag -> 'success' <> 'true'::jsonb then
+    return v_flag;
+  end if;
+  if v_flag ->> 'stopped' is not null then
+    -- A stop begins nothing: what one wants to see are the numbers that led to it.
+    select max(c.at)
+      into v_began
+      from care.rollout_changes c
+     where c.flag = p_flag
+       and c.action in ('set', 'resume');
+    v_since := coalesce(v_began, v_since - interval '14 days');
+  end if;
+  return jsonb_build_object(
+    'success', true,
+    'rollout', v_flag,
+    'numbers', care.rollout_numbers(p_flag, v_since) || case when p_exact then care.counted_violations() else '{}' end,
+    'guard', care.guard_state(p_flag));
+end
+$$;
+comment on function care.rollout_kpis(text, boolean, integer) is
+  'All that operators see of a flag: the flag whole, its numbers, the guard. Violations are those that the guard knows of, or exactly counted.';

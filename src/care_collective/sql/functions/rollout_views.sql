@@ -214,9 +214,10 @@ begin
     when v_operator is null then care.refusal('permission_denied', 'role',
       jsonb_build_object('message', 'This is for operators. Ask whoever runs this site.'))
     when p_action = 'see' then care.rollout_json(v_flag)
+    when p_action = 'kpis' then care.rollout_kpis(v_flag, p_arguments ->> 'exact' = 'true')
     else care.change_once(p_action, p_arguments, v_flag, v_operator, v_caller) end;
   -- Looking is an operator's every minute: only where it was refused does it leave a line.
-  if p_action <> 'see' or v_operator is null then
+  if p_action not in ('see', 'kpis') or v_operator is null then
     perform care.audit(v_caller, coalesce(v_operator, 'a member'), 'rollout.' || p_action, v_flag,
       v_answer -> 'success' = 'true'::jsonb, care.audited(p_arguments, v_answer));
   end if;
@@ -224,7 +225,7 @@ begin
 end
 $$;
 comment on function care.operate_rollout(text, jsonb) is
-  'What an operator does over HTTP: see, set, kill, resume, cohort_add, cohort_remove. Refused and audited for anybody else.';
+  'What an operator does over HTTP: see, kpis, set, kill, resume, cohort_add, cohort_remove. Refused and audited for anybody else.';
 
 create or replace function care.change_once(
   p_action text, p_arguments jsonb, p_flag text, p_operator text, p_operator_id uuid)
