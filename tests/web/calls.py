@@ -193,7 +193,9 @@ def _rollout(operator: Person) -> list[Call]:
         Call(template=f"{rollout}/{verb}", path=f"{rollout}/{verb}", who=operator, body=body)
         for verb, body in bodies.items()
     ]
-    return [Call(template=rollout, method="GET", path=rollout, who=operator), *changes]
+    kpis = "/api/ops/kpis"
+    seen = [Call(template=path, method="GET", path=path, who=operator) for path in (rollout, kpis)]
+    return [*seen, *changes]
 
 
 async def contents(stage: Stage) -> dict[str, Any]:

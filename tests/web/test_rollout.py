@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from care_collective.rollout.kpis import Rollout
 from care_collective.web.api import rollout, schemas
 from care_collective.web.services import Services
 from harness import FIRST_WORDS, Care, Person, Town
@@ -87,7 +88,7 @@ async def test_an_operator_moves_stops_and_resumes_and_everybody_else_is_refused
         )
         assert offer.json()["version"] == "v1"
 
-        seen: rollout.Rollout = shaped(await client.get(ROLLOUT, headers=bearer(operator)), rollout.Rollout)
+        seen: Rollout = shaped(await client.get(ROLLOUT, headers=bearer(operator)), Rollout)
         assert (seen.stage, seen.stopped, seen.readable) == ("on", "killed", True)
         assert seen.stopped_by is not None
         assert (seen.stopped_by.actor, seen.stopped_by.why, seen.stopped_by.words) == (

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from math import isfinite
+from typing import Annotated
 
 import msgspec
 
@@ -12,6 +13,8 @@ from care_collective.rollout import switch
 from care_collective.rollout.guard.evidence import Outcome
 from care_collective.rollout.guard.rules import RULES, Action
 
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
 
 class Shown(msgspec.Struct, frozen=True):
     """A rule as it is in force, and who changed it last; None where it is as the release has it."""
@@ -20,30 +23,36 @@ class Shown(msgspec.Struct, frozen=True):
     action: Action
     thresholds: dict[str, float]
     dry_run: bool = False
-    updated_at: datetime | None = None
+    updated_at: Moment | None = None
     updated_by: str | None = None
 
 
-class _Changed(msgspec.Struct, frozen=True):
+class Changed(msgspec.Struct, frozen=True):
+    """What operators changed of a rule, as care.changed_rules answers it."""
+
     thresholds: dict[str, float]
     dry_run: bool
-    updated_at: datetime
+    updated_at: Moment
     updated_by: str
 
 
 async def read_rules(owner: Database, flag: str) -> list[Shown]:
     """Every rule in force, the strongest first."""
     text = await owner.value("care.changed_rules", p_flag=flag)
-    changed = msgspec.json.decode(text, type=dict[str, _Changed])
-    shown = []
+    return shown(msgspec.json.decode(text, type=dict[str, Changed]))
+
+
+def shown(changed: Mapping[str, Changed]) -> list[Shown]:
+    """Every rule of the release with what operators changed of it, the strongest first."""
+    rules = []
     for name, rule in RULES.items():
         found = changed.get(name)
         if found is None:
-            shown.append(Shown(name, rule.action, rule.thresholds))
+            rules.append(Shown(name, rule.action, rule.thresholds))
         else:
             thresholds = {**rule.thresholds, **found.thresholds}
-            shown.append(Shown(name, rule.action, thresholds, found.dry_run, found.updated_at, found.updated_by))
-    return shown
+            rules.append(Shown(name, rule.action, thresholds, found.dry_run, found.updated_at, found.updated_by))
+    return rules
 
 
 def read_thresholds(rule: str, pairs: Sequence[str]) -> dict[str, float]:

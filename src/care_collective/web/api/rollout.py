@@ -5,11 +5,12 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, Router, get, post
-from litestar.params import JSONBody
+from litestar.params import JSONBody, QueryParameter
 
 from care_collective import text
 from care_collective.db.call import Caller
-from care_collective.rollout import switch
+from care_collective.rollout import kpis, switch
+from care_collective.rollout.kpis import Kpis, Rollout
 from care_collective.web import security
 from care_collective.web.api import replies, schemas
 from care_collective.web.body import check_query
@@ -54,76 +55,6 @@ class Changed(msgspec.Struct, frozen=True):
     at: schemas.Moment
 
 
-class CohortMember(msgspec.Struct, frozen=True):
-    """A member named for the cohort."""
-
-    user_id: UUID
-    email: str
-    added_by: str
-    added_at: schemas.Moment
-
-
-class LiveNode(msgspec.Struct, frozen=True):
-    """A serving process, what is in force there, where that comes from, and since when it knows this generation."""
-
-    node_id: UUID
-    name: str
-    release: str
-    started_at: schemas.Moment
-    seen_at: schemas.Moment
-    seen_seconds_ago: float
-    generation: int
-    reached_at: schemas.Moment
-    stage: str
-    source: str
-    alarm: bool
-
-
-class Stop(msgspec.Struct, frozen=True):
-    """Who or which rule stopped the flag, why, and the numbers that led to it."""
-
-    id: UUID
-    actor: str
-    at: schemas.Moment
-    why: str | None
-    words: str
-    numbers: dict[str, Any] | None
-    from_stage: str | None
-
-
-class Change(msgspec.Struct, frozen=True):
-    """A row of the flag's history."""
-
-    id: UUID
-    at: schemas.Moment
-    actor: str
-    action: str
-    from_stage: str | None
-    to_stage: str | None
-    why: str | None
-    words: str
-    numbers: dict[str, Any] | None
-    generation: int | None
-    told_at: schemas.Moment | None
-
-
-class Rollout(msgspec.Struct, frozen=True):
-    """The flag whole. A cohort of nobody is coordinators and operators; a stage that is not `readable` is off."""
-
-    success: Literal[True]
-    name: str
-    stage: str
-    readable: bool
-    salt: str
-    stopped: Literal["killed", "tripped"] | None
-    stopped_by: Stop | None
-    generation: int
-    since: schemas.Moment
-    cohort: list[CohortMember]
-    nodes: list[LiveNode]
-    changes: list[Change]
-
-
 async def _operate(request: MemberRequest, action: str, **arguments: str | None) -> Response[bytes]:
     database = security.services(request).database
     return replies.passed_on(await switch.operate(database, request.user, action, arguments))
@@ -160,10 +91,26 @@ async def change_cohort(request: MemberRequest, data: JSONBody[CohortChange]) ->
     return await _operate(request, action, email=data.email, reason=data.reason, flag=data.flag)
 
 
-router = Router(
+Exact = Annotated[bool, QueryParameter(description="Count violations over every row, however many there are")]
+
+
+@get("/api/ops/kpis", responses=schemas.answers(Kpis, *schemas.ALWAYS))
+async def see_kpis(request: MemberRequest, exact: Exact = False) -> Response[bytes]:
+    """The numbers of messaging_v2: both engines, adoption, latency, the guard, and whether the stage may end and why.
+
+    For operators. Cheap enough for every few seconds, unless it is to be `exact`.
+    """
+    return replies.made(await kpis.see(security.services(request).database, request.user, exact=exact))
+
+
+switch_router = Router(
     "/api/ops/rollout",
+    route_handlers=[see_rollout, set_stage, kill_rollout, resume_rollout, change_cohort],
+)
+router = Router(
+    "/",
     guards=[security.member],
     before_request=check_query,
     tags=["operators"],
-    route_handlers=[see_rollout, set_stage, kill_rollout, resume_rollout, change_cohort],
+    route_handlers=[switch_router, see_kpis],
 )
