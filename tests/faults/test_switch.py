@@ -171,6 +171,9 @@ async def test_the_commands_say_what_is_in_force_where_and_name_a_silent_node(si
     assert seen.code == 0
     assert "A thread is gone" in seen.out
     assert seen.out.count("database:killed") == NODES
+    assert "no data" in seen.out
+    whole = (await site.command("status", "--json")).json
+    assert (whole["in_force"], whole["numbers"]["v2"]["success_rate"], whole["exit"]) == ("off", None, None)
 
     os.kill(site.pids[0], signal.SIGSTOP)
     try:

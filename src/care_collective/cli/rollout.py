@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from care_collective.cli.guard import replay, rule, simulate
+from care_collective.cli.numbers import show_numbers
 from care_collective.cli.owner import as_owner, beside
 from care_collective.cli.preflight import preflight
 from care_collective.cli.show import json_option, settings, show_json, show_table
 
 if TYPE_CHECKING:
     from care_collective.db.call import Database
+    from care_collective.rollout.kpis import Kpis
     from care_collective.rollout.switch import Reach
 
 _SILENT = 3
+_NO_SUCH_FUNCTION = "42883"  # the database is of an older release: it is shown what that has
 
 _flag = click.option("--flag", default="messaging_v2", show_default=True, metavar="NAME", help="Which flag.")
 _by = click.option("--as", "by", metavar="EMAIL", help="The operator who acts; else the login of this machine.")
@@ -175,11 +178,34 @@ def _look(flag: str, changes: int) -> dict[str, Any]:
     return beside(lambda owner: switch.look(owner, flag, changes=changes))
 
 
+def _look_whole(flag: str) -> "tuple[dict[str, Any], Kpis | None]":
+    """The flag, and its numbers where the database is of this release."""
+    from care_collective.errors import CareError
+    from care_collective.rollout import kpis, switch
+
+    async def work(owner: "Database") -> "tuple[dict[str, Any], Kpis | None]":
+        found = await switch.look(owner, flag, changes=5)
+        try:
+            return found, await kpis.look(owner, flag, changes=5)
+        except CareError as error:
+            if error.sqlstate != _NO_SUCH_FUNCTION:
+                raise
+            return found, None
+
+    return beside(work)
+
+
+def _further(numbers: "Kpis | None") -> dict[str, Any]:
+    if numbers is None:
+        return {}
+    return {"in_force": numbers.in_force, "numbers": numbers.numbers, "guard": numbers.guard, "exit": numbers.exit}
+
+
 @rollout.command()
 @_flag
 @json_option
 def status(*, flag: str, as_json: bool) -> None:
-    """Show the stage, who stopped it, the cohort, what is in force on each node, and the last changes.
+    """Show the stage, who stopped it, the cohort, the nodes, the last changes, the numbers, and if the stage may end.
 
     Exit 1 says that the stage cannot be read, which is off and an alarm.
 
@@ -187,11 +213,13 @@ def status(*, flag: str, as_json: bool) -> None:
     Example:
       care-collective rollout status
     """
-    found = _look(flag, 5)
+    found, numbers = _look_whole(flag)
     if as_json:
-        show_json(found)
+        show_json({**found, **_further(numbers)})
     else:
         _show_status(found)
+        if numbers is not None:
+            show_numbers(numbers)
     if not found["readable"]:
         click.echo(
             "The stage cannot be read, hence it is off. Set it anew: care-collective rollout set STAGE", err=True
