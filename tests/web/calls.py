@@ -194,8 +194,11 @@ def _rollout(operator: Person) -> list[Call]:
         for verb, body in bodies.items()
     ]
     kpis = "/api/ops/kpis"
-    seen = [Call(template=path, method="GET", path=path, who=operator) for path in (rollout, kpis)]
-    return [*seen, *changes]
+    return [
+        Call(template=rollout, method="GET", path=rollout, who=operator),
+        Call(template=kpis, method="GET", path=kpis, who=operator, query=("exact",)),
+        *changes,
+    ]
 
 
 async def contents(stage: Stage) -> dict[str, Any]:
