@@ -23,7 +23,10 @@ COMMANDS = [
     ["community"],
     *(["community", verb] for verb in ("add", "set", "list")),
     ["rollout"],
-    *(["rollout", verb] for verb in ("status", "set", "kill", "resume", "history", "simulate", "replay", "preflight")),
+    *(
+        ["rollout", verb]
+        for verb in ("status", "set", "kill", "resume", "history", "simulate", "replay", "preflight", "incident")
+    ),
     ["rollout", "rule"],
     *(["rollout", "rule", verb] for verb in ("list", "set")),
     ["rollout", "cohort"],

@@ -9,7 +9,7 @@ import rich_click as click
 from care_collective.cli.guard import replay, rule, simulate
 from care_collective.cli.numbers import show_numbers
 from care_collective.cli.owner import as_owner, beside
-from care_collective.cli.preflight import preflight
+from care_collective.cli.preflight import incident, preflight
 from care_collective.cli.show import json_option, settings, show_json, show_table
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def rollout() -> None:
     """See who opens new conversations in V2, move it forward, and stop it."""
 
 
-for _command in (preflight, simulate, replay, rule):
+for _command in (preflight, incident, simulate, replay, rule):
     rollout.add_command(_command)
 
 
