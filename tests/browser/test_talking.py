@@ -180,7 +180,7 @@ async def test_nothing_scrolls_sideways_and_everything_can_be_touched_and_read(
             await page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true })")
             small += [(path, one) for one in await page.evaluate(SMALL) + await page.evaluate(TINY)]
             assert await page.evaluate("parseFloat(getComputedStyle(document.querySelector('main p')).fontSize)") >= 17
-            for width, text in WINDOWS:
+            for width, text in WINDOWS[1:4]:  # a small phone, 200 % zoom, and large text on a phone
                 await page.set_viewport_size({"width": width, "height": 740})
                 await page.evaluate("size => { document.documentElement.style.fontSize = size }", text)
                 over = await page.evaluate("(e => e.scrollWidth - e.clientWidth)(document.documentElement)")
