@@ -79,7 +79,7 @@ class Deployment:
 
 def make_guard(database: Database, *, clock: Callable[[], float] = time.monotonic) -> Guard:
     """A node's guard."""
-    return Guard(database, {"v1": legacy.start, "v2": atomic.start}, node_id=uuid4(), clock=clock)
+    return Guard(database, {"v1": legacy.start, "v2": atomic.start}, members=database, node_id=uuid4(), clock=clock)
 
 
 # A database a test takes a second or two; what these tests write is little, and is taken away.

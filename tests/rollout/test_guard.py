@@ -7,10 +7,16 @@ from uuid import uuid4
 import pytest
 
 from care_collective.db.call import Database
+from care_collective.db.listen import Listener
 from care_collective.db.pool import make_pool
-from care_collective.errors import CareError
+from care_collective.errors import CareError, Code
+from care_collective.messaging import atomic
 from care_collective.rollout.guard.detector import Detector
+from care_collective.rollout.outcomes import Attempt
+from care_collective.web.services import make_services
+from harness import FIRST_WORDS
 from rollout.conftest import FLAG, Deployment, make_guard
+from web_harness import SETTINGS
 
 
 async def test_four_failures_of_four_helpers_roll_back_in_plain_words(deployed: Deployment) -> None:
@@ -228,6 +234,36 @@ async def test_complaints_of_three_in_a_community_of_ten_roll_back_and_those_abo
     assert verdict.words == "3 of the 10 members of a community reported problems within an hour"
 
 
+async def test_a_pool_used_up_by_calls_that_hang_keeps_the_guard_from_nothing(deployed: Deployment) -> None:
+    """Failures are written, looked at and acted on while members' calls hold every connection of their pool."""
+    dsn = deployed.care.server.dsn(user="care_app", database=deployed.care.name)
+    pool = await make_pool(dsn, size=1)
+    used_up = Database(pool, acquire_seconds=0.1)
+    services = make_services(SETTINGS, used_up, Listener(dsn), reserved=deployed.care.database)
+    town = await deployed.care.town()
+    asker, helper = await town.member(), await town.member()
+    request = await town.request(asker)
+    holder = await deployed.care.connect()
+    async with holder.transaction():
+        await holder.execute("select from public.help_requests where id = $1 for update", request)
+        hanging = asyncio.create_task(atomic.start(used_up, helper.caller(), request, FIRST_WORDS))
+        await _until(deployed, "select count(*) > 0 from pg_stat_activity where wait_event_type = 'Lock'")
+        for _ in range(4):
+            services.outcomes.opened(_failed())
+        await services.outcomes.flush()
+        await deployed.care.owner.execute("update care.engine_outcomes set opened_at = now() - interval '2 minutes'")
+        # The probe goes the members' way, and finds it shut for either engine.
+        await services.guard.probe()
+        verdict = await services.guard.look()
+    assert (verdict.action, verdict.rule) == ("rollback", "detector")
+    assert await deployed.stopped() == "tripped"
+    assert await deployed.care.owner.fetchval("select v1_too from care.rollout_probes") == 1
+    await asyncio.gather(hanging, return_exceptions=True)
+    await services.close()
+    await pool.close()
+    await holder.close()
+
+
 async def test_the_watch_trips_soon_after_the_evidence_is_there(deployed: Deployment) -> None:
     watching = asyncio.create_task(deployed.guard.watch(every_seconds=0.05))
     await asyncio.sleep(0.1)
@@ -238,7 +274,23 @@ async def test_the_watch_trips_soon_after_the_evidence_is_there(deployed: Deploy
     watching.cancel()
 
 
+def _failed() -> Attempt:
+    return Attempt(
+        community_id=None,
+        help_request_id=uuid4(),
+        user_id=uuid4(),
+        version="v2",
+        endpoint="start-conversation",
+        duration_ms=10_000,
+        code=Code.UNAVAILABLE,
+    )
+
+
 async def _until_stopped(deployed: Deployment) -> None:
+    await _until(deployed, "select stopped is not null from care.rollout_flags where name = 'messaging_v2'")
+
+
+async def _until(deployed: Deployment, query: str) -> None:
     async with asyncio.timeout(10):
-        while await deployed.stopped() is None:  # noqa: ASYNC110  a row, no event
+        while not await deployed.care.owner.fetchval(query):  # noqa: ASYNC110  rows, no event
             await asyncio.sleep(0.02)

@@ -29,7 +29,9 @@ from care_collective.settings import Settings
 _DATABASE: Final = "care"
 _ATTACH_SECONDS: Final = 20.0  # a server that another process starts or stops at this moment
 _CLOSE_SECONDS: Final = 5.0
-_RESERVED: Final = 2  # connections; the second is made when it is needed
+# Connections. Of the flag, the counts, the guard's looks and its turns at the probe none waits for another; what is not
+# needed at once is not made.
+_RESERVED: Final = 4
 _EMPTY: Final = "The database is empty. Run `care-collective migrate` first."
 _COMMAND_SECONDS: Final = 600  # an operator's statement may read the whole database
 

@@ -77,12 +77,14 @@ def make_services(
 ) -> Services:
     """The services of a process. Errors: SettingsError where a setting is missing that serving needs.
 
-    `reserved` is the database for what has to work while members' calls use up every connection.
+    `reserved` is the database for what has to work while members' calls use up every connection: the flag, the counts
+    and the guard's looks. Without it they share.
     """
+    reserved = reserved or database
     declared = policy.Declared.of(settings.messaging_v2_enabled, settings.messaging_v2_rollout)
     node = this_node(settings.port)
-    flags = FlagStore(reserved or database, listener, node, declared)
-    outcomes = Outcomes(database, node.id)
+    flags = FlagStore(reserved, listener, node, declared)
+    outcomes = Outcomes(reserved, node.id)
     hasher = Passwords()
     outbound = httpx.AsyncClient()
     senders = make_senders(
@@ -102,7 +104,7 @@ def make_services(
         messaging=Messaging(database, flags.decide, outcomes=outcomes),
         flags=flags,
         outcomes=outcomes,
-        guard=Guard(database, {"v1": legacy.start, "v2": atomic.start}, node_id=node.id),
+        guard=Guard(reserved, {"v1": legacy.start, "v2": atomic.start}, members=database, node_id=node.id),
         alerts=Alerts(database, senders),
         verifier=_verifier(settings, outbound),
         outbound=outbound,

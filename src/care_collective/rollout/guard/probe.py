@@ -30,9 +30,12 @@ class _Place(msgspec.Struct, frozen=True):
     help_request_id: UUID
 
 
-async def probe(database: Database, starts: Mapping[Version, Start], *, flag: str, node_id: UUID) -> bool:
+async def probe(
+    database: Database, members: Database, starts: Mapping[Version, Start], *, flag: str, node_id: UUID
+) -> bool:
     """Probes both engines if it is this node's turn, and stores what came of it; says whether it was.
 
+    The engines are called over `members`, as members' offers are; `database` is for the turn and what came of it.
     Errors: CareError where the lease or its result cannot be written, and nothing is counted then.
     """
     text = await database.value("care.take_probe", p_flag=flag, p_node_id=node_id)
@@ -40,7 +43,7 @@ async def probe(database: Database, starts: Mapping[Version, Start], *, flag: st
         return False
     place = msgspec.json.decode(text, type=_Place)
     # V1 first: what fails only from here on is not taken for a fault of V2's alone.
-    codes = {version: await _try(database, starts[version], place) for version in ("v1", "v2")}
+    codes = {version: await _try(members, starts[version], place) for version in ("v1", "v2")}
     if codes["v2"] == "engine_off":  # stopped since the lease was taken
         return True
     await database.value(
@@ -56,11 +59,11 @@ async def probe(database: Database, starts: Mapping[Version, Start], *, flag: st
     return True
 
 
-async def _try(database: Database, start: Start, place: _Place) -> str | None:
+async def _try(members: Database, start: Start, place: _Place) -> str | None:
     """The code of what went wrong, or None. Whatever is no success is a failure: this offer has to be taken."""
     caller = Caller(place.helper_id, place.community_id)
     try:
-        async with asyncio.timeout(TRY_SECONDS), database.undone() as undone:
+        async with asyncio.timeout(TRY_SECONDS), members.undone() as undone:
             refusal = (await start(undone, caller, place.help_request_id, _WORDS)).refusal()
     except CareError as error:
         refusal = error

@@ -92,8 +92,9 @@ def in_force(changed: Mapping[str, Changed]) -> Rules:
 
 
 class Guard:
-    """One node's guard. `starts` are the engines' ways to open a conversation, which the probe calls.
+    """One node's guard. `starts` are the engines' ways to open a conversation, which the probe calls over `members`.
 
+    `members` is the database as members' calls reach it; `database` has to answer while those use up every connection.
     `clock` answers seconds and only says how long ago the last look was.
     """
 
@@ -102,12 +103,14 @@ class Guard:
         database: Database,
         starts: Mapping[Version, Start],
         *,
+        members: Database,
         node_id: UUID,
         flag: str = FLAG,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._starts = starts
+        self._members = members
         self._node_id = node_id
         self._flag = flag
         self._clock = clock
@@ -126,7 +129,7 @@ class Guard:
 
     async def probe(self) -> None:
         """Probes both engines when it is this node's turn."""
-        await probe(self._database, self._starts, flag=self._flag, node_id=self._node_id)
+        await probe(self._database, self._members, self._starts, flag=self._flag, node_id=self._node_id)
 
     async def look(self) -> Verdict:
         """Judges what there is and acts on it. Errors: CareError while the database is away: nothing is done then."""
