@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from care_collective.rollout.guard.detector import Detector
-from care_collective.rollout.guard.evidence import Complaints, Evidence, Kind, Outcome, Probe, Violations
+from care_collective.rollout.guard.evidence import Complaints, Evidence, Outcome, Probe, Violations
 from care_collective.rollout.guard.rules import RULES, Rule, Verdict, judge
+from care_collective.rollout.outcomes import Kind
 
 NOW = 1_000_000.0
 DOCUMENT = Path(__file__).parents[2] / "docs" / "guard.md"

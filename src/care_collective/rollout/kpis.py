@@ -13,7 +13,8 @@ from care_collective.db.call import Caller, Database
 from care_collective.rollout import criteria, switch
 from care_collective.rollout.criteria import Exit, Moment
 from care_collective.rollout.guard.detector import CALM_LEVEL
-from care_collective.rollout.guard.rulebook import Changed, Shown, shown
+from care_collective.rollout.guard.rulebook import Shown, shown
+from care_collective.rollout.guard.rules import Changed
 from care_collective.rollout.policy import OFF, Stage, is_for_all
 
 # What a flag opens to whom: of a percentage the share, of the cohort nobody knows how many members there are.

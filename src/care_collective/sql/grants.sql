@@ -78,7 +78,6 @@ grant execute on function
   care.guard_look(text),
   care.guard_keep(text, bigint, timestamptz, double precision[], bigint, jsonb, uuid[]),
   care.guard_warn(text, text, text, jsonb, uuid),
-  care.guard_level(text),
   care.check_rows(text),
   care.take_probe(text, uuid),
   care.keep_probe(text, uuid, boolean, boolean, text),

@@ -1,12 +1,12 @@
 """What the rules judge by: attempts as they closed, and what stands beside them. Values only."""
 
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
 from care_collective.rollout.guard.detector import Detector
+from care_collective.rollout.outcomes import Kind
 
-Kind = Literal["success", "failure", "answer", "shared"]
 EXISTS: Final = "conversation_exists"
 
 

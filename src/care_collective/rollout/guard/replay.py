@@ -15,15 +15,15 @@ import msgspec
 
 from care_collective.errors import Code
 from care_collective.rollout.guard.detector import TOLERATED, Detector
-from care_collective.rollout.guard.evidence import Evidence, Kind, Outcome, advance
+from care_collective.rollout.guard.evidence import Evidence, Outcome, advance
 from care_collective.rollout.guard.rules import RULES, Action, Rule, Rules, judge
+from care_collective.rollout.outcomes import FAILURES, Kind
 
 REPLAYED: Final = ("detector", "success", "slow", "failing", "one_code", "double_submits")
-# A warning that comes again within this time is the same one, here and in the live guard (0006_guard.sql).
+# A warning that comes again within this time is the same one, here and in the live guard (care.guard_warn).
 EPISODE_SECONDS: Final = 900.0
-# How many attempts a look sees at most, here and in the live guard.
+# How many attempts a look sees at most, here and in the live guard (care.guard_look).
 MOST_RECENT: Final = 200
-_FAILURES: Final = frozenset({Code.SERVER_ERROR, Code.RPC_ERROR, Code.UNAVAILABLE})
 _COLUMNS: Final = ("at", "version", "success", "code", "user")
 _AFTERWARDS: Final = range(20, 101)  # attempts by which hindsight judges: at least, and one more than at most
 _MOST_PROBLEMS: Final = 20
@@ -150,7 +150,7 @@ def _kind(cells: Mapping[str, str]) -> Kind:
     if cells["success"] == "true":
         return "success"
     try:
-        return "failure" if Code(cells["code"]) in _FAILURES else "answer"
+        return "failure" if Code(cells["code"]) in FAILURES else "answer"
     except ValueError:
         raise ValueError(f"code is one of the API's codes, not {cells['code']!r}") from None
 

@@ -11,7 +11,7 @@ from care_collective.db.call import Database
 from care_collective.errors import CareError, Code
 from care_collective.rollout import switch
 from care_collective.rollout.guard.evidence import Outcome
-from care_collective.rollout.guard.rules import RULES, Action
+from care_collective.rollout.guard.rules import RULES, Action, Changed, in_force
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
@@ -27,15 +27,6 @@ class Shown(msgspec.Struct, frozen=True):
     updated_by: str | None = None
 
 
-class Changed(msgspec.Struct, frozen=True):
-    """What operators changed of a rule, as care.changed_rules answers it."""
-
-    thresholds: dict[str, float]
-    dry_run: bool
-    updated_at: Moment
-    updated_by: str
-
-
 async def read_rules(owner: Database, flag: str) -> list[Shown]:
     """Every rule in force, the strongest first."""
     text = await owner.value("care.changed_rules", p_flag=flag)
@@ -45,13 +36,10 @@ async def read_rules(owner: Database, flag: str) -> list[Shown]:
 def shown(changed: Mapping[str, Changed]) -> list[Shown]:
     """Every rule of the release with what operators changed of it, the strongest first."""
     rules = []
-    for name, rule in RULES.items():
-        found = changed.get(name)
-        if found is None:
-            rules.append(Shown(name, rule.action, rule.thresholds))
-        else:
-            thresholds = {**rule.thresholds, **found.thresholds}
-            rules.append(Shown(name, rule.action, thresholds, found.dry_run, found.updated_at, found.updated_by))
+    for name, rule in in_force(changed).items():
+        last = changed.get(name)
+        who = () if last is None else (last.updated_at, last.updated_by)
+        rules.append(Shown(name, rule.action, rule.thresholds, rule.dry_run, *who))
     return rules
 
 

@@ -6,7 +6,8 @@ Pure: the live guard, the replay and the rehearsal judge here. Nothing here adva
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Literal
+from datetime import datetime
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -44,6 +45,15 @@ class Verdict(msgspec.Struct, frozen=True):
     words: str = "Nothing stands out."
     numbers: Numbers = {}
     findings: tuple[Finding, ...] = ()
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """What operators changed of a rule and who did last, as care.changed_rules answers it."""
+
+    thresholds: dict[str, float]
+    dry_run: bool
+    updated_at: Annotated[datetime, msgspec.Meta(tz=True)]
+    updated_by: str
 
 
 Rules = Mapping[str, Rule]
@@ -154,7 +164,7 @@ _CHECKS: Final[Mapping[str, Callable[[Evidence, Mapping[str, float]], _Found]]] 
 }
 
 _LATELY: Final = {"attempts": 20.0, "minutes": 15.0}
-# What a deployment begins with (0006_guard.sql stores the same); each threshold can be changed without a deploy.
+# Each threshold can be changed without a deploy: care.rollout_rules holds what was.
 RULES: Final[Rules] = {
     "violation": Rule("rollback", {"count": 1}),
     "probe": Rule("rollback", {"times": 3}),
@@ -168,6 +178,15 @@ RULES: Final[Rules] = {
     "probe_both": Rule("hold", {"times": 3}),
     "no_data": Rule("hold", {"minutes": 15}),
 }
+
+
+def in_force(changed: Mapping[str, Changed]) -> Rules:
+    """The release's rules with what operators changed of them; rules of another release are passed over."""
+    rules = dict(RULES)
+    for name in rules.keys() & changed.keys():
+        thresholds = {**rules[name].thresholds, **changed[name].thresholds}
+        rules[name] = msgspec.structs.replace(rules[name], thresholds=thresholds, dry_run=changed[name].dry_run)
+    return rules
 
 
 def judge(evidence: Evidence, rules: Rules = RULES) -> Verdict:

@@ -18,7 +18,7 @@ from care_collective.errors import CareError
 from care_collective.rollout.guard.detector import Detector
 from care_collective.rollout.guard.evidence import Complaints, Evidence, Outcome, Probe, Violations, advance
 from care_collective.rollout.guard.probe import Start, Version, probe
-from care_collective.rollout.guard.rules import RULES, Finding, Rules, Verdict, judge
+from care_collective.rollout.guard.rules import Changed, Finding, Verdict, in_force, judge
 
 log = structlog.get_logger("care_collective.rollout")
 
@@ -47,13 +47,6 @@ class Kept(msgspec.Struct, frozen=True):
         return Detector() if self.fresh else Detector(self.levels, self.judged, self.attempts, self.codes, self.helpers)
 
 
-class Changed(msgspec.Struct, frozen=True):
-    """What operators changed of a rule."""
-
-    thresholds: dict[str, float]
-    dry_run: bool
-
-
 class Unjudged(msgspec.Struct, frozen=True):
     """A closed attempt that the detector has not been fed."""
 
@@ -79,16 +72,6 @@ class Look(msgspec.Struct, frozen=True):
 
 
 _decode_look = msgspec.json.Decoder(Look).decode
-
-
-def in_force(changed: Mapping[str, Changed]) -> Rules:
-    """The release's rules with what operators changed of them; rules of another release are passed over."""
-    rules = dict(RULES)
-    for name, change in changed.items():
-        if name in rules:
-            thresholds = {**rules[name].thresholds, **change.thresholds}
-            rules[name] = msgspec.structs.replace(rules[name], thresholds=thresholds, dry_run=change.dry_run)
-    return rules
 
 
 class Guard:

@@ -127,9 +127,7 @@ begin
   return jsonb_build_object(
     'now', extract(epoch from v_now), 'generation', v_flag.generation, 'stopped', v_flag.stopped, 'opens', v_opens,
     'since', case when isfinite(v_since) then v_since end,
-    'rules', (select coalesce(jsonb_object_agg(r.rule, jsonb_build_object('thresholds', r.thresholds, 'dry_run', r.dry_run)), '{}')
-                from care.rollout_rules r
-               where r.flag = p_flag),
+    'rules', care.changed_rules(p_flag),
     'kept', (select jsonb_build_object('levels', d.levels, 'judged', d.judged, 'generation', d.generation,
                       'fresh', d.since is distinct from v_since) || d.rise
                from care.rollout_detectors d
@@ -250,7 +248,6 @@ comment on function care.guard_warn(text, text, text, jsonb, uuid) is
 create or replace function care.guard_level(p_flag text)
 returns double precision
 stable
-security definer
 set search_path = pg_catalog, pg_temp
 language plpgsql
 as $$
