@@ -3,6 +3,7 @@
 The same rules stand in SQL (migration 0001, function care.check_text); tests hold the two against each other.
 """
 
+import re
 from typing import Final, NamedTuple
 
 from msgspec import Meta
@@ -79,6 +80,18 @@ def is_storable(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+# Control characters, line separators, and what turns the direction of all that follows.
+_COMMANDS: Final = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069]")
+
+
+def on_one_line(value: str) -> str:
+    """A text as a terminal may show it: what would command the terminal or begin a line stands there as its escape.
+
+    Whoever signs up chooses a name, and whoever asks for a page chooses its path.
+    """
+    return _COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode(), value)
 
 
 def check(value: str | None, minimum: int, maximum: int) -> str | None:

@@ -104,7 +104,9 @@ def show_json(result: object) -> None:
 
 def show_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Shows rows under their heads in columns, however wide: a line is a row, for grep and for people."""
-    cells = [[("" if cell is None else str(cell)) for cell in row] for row in (heads, *rows)]
+    from care_collective.text import on_one_line
+
+    cells = [[("" if cell is None else on_one_line(str(cell))) for cell in row] for row in (heads, *rows)]
     widths = [max(len(row[place]) for row in cells) for place in range(len(heads))]
     for row in cells:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

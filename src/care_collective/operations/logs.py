@@ -14,6 +14,7 @@ import structlog
 from structlog.typing import Processor
 
 from care_collective.settings import Log
+from care_collective.text import on_one_line
 
 # What every line has, whether it was logged by us or by a library through the standard logging.
 _SHARED: Final[tuple[Processor, ...]] = (
@@ -30,14 +31,24 @@ def _json(event: dict[str, Any], default: Callable[[Any], Any]) -> str:
         return json.dumps(event, default=default)
 
 
+def _for_terminals(*, colors: bool) -> Processor:
+    render = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+
+    def safe(name: str, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        # A stack has lines of its own.
+        return "\n".join(map(on_one_line, value.split("\n"))) if name == "exception" else on_one_line(value)
+
+    return lambda logger, method, event: render(logger, method, {name: safe(name, v) for name, v in event.items()})
+
+
 def configure(log: Log, *, stream: TextIO | None = None) -> None:
     """Sends all events of `log.level` and above to `stream`, standard error by default. Once a process."""
     stream = stream or sys.stderr
     plain = log.format == "console" or (log.format == "auto" and stream.isatty())
     renderer: Processor = (
-        structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback)
-        if plain
-        else structlog.processors.JSONRenderer(serializer=_json)
+        _for_terminals(colors=stream.isatty()) if plain else structlog.processors.JSONRenderer(serializer=_json)
     )
     level = getattr(logging, log.level.upper())
     structlog.configure(
