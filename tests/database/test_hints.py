@@ -65,6 +65,21 @@ async def test_a_batch_is_one_notification_of_ids_and_each_row_is_told_once(scra
     assert "Line" not in heard[0]
 
 
+async def test_a_held_first_contact_is_told_to_its_helper_alone(scratch: Care, own: Stage) -> None:
+    await scratch.owner.execute("update public.conversations_v2 set status = 'held' where id = $1", own.conversation)
+    other = await own.town.member("Ines")
+    seen = UUID((await other.offer_v2(own.request))["conversation_id"])
+    await publish(scratch)
+    async with hearing(scratch) as heard:
+        await own.helper.call("mark_read", conversation_id=own.conversation, seq=0)
+        await own.owner.call("accept_offer", conversation_id=seen)
+        await publish(scratch)
+        told = await settled(scratch, heard, count=1)
+    assert {(hint[1], hint[3]) for hint in told} == {
+        (str(own.conversation), None), (str(seen), str(own.owner.user_id)),
+    }  # fmt: skip
+
+
 async def test_what_concerns_a_request_is_told_to_all_who_talk_about_it(scratch: Care, own: Stage) -> None:
     others = [await own.town.member(f"Other {number}") for number in range(100)]
     ids = [UUID((await other.offer_v2(own.request))["conversation_id"]) for other in others]

@@ -40,6 +40,13 @@ async def test_a_hint_wakes_its_two_people_in_its_community_and_nobody_else() ->
     assert await woken(ann) == set()
 
 
+async def test_a_hint_without_a_requester_wakes_the_helper_alone() -> None:
+    here = hub()
+    ann, ben = here.open(ANN, TOWN, None), here.open(BEN, TOWN, None)
+    here.heard(json.dumps([[str(TOWN), str(TALK), None, None, str(BEN)]]))
+    assert (await woken(ann), await woken(ben)) == (set(), {TALK})
+
+
 async def test_who_falls_far_behind_reads_everything_anew() -> None:
     here = hub()
     slow = here.open(ANN, TOWN, None)

@@ -33,7 +33,7 @@ class _Hint(msgspec.Struct, frozen=True, array_like=True):
     community_id: UUID
     conversation_id: UUID
     seq: int | None
-    requester_id: UUID
+    requester_id: UUID | None  # None where the conversation is held: to the requester it does not exist
     helper_id: UUID
 
 
@@ -141,7 +141,7 @@ class Hub:
             self.reread()
             return
         for hint in hints:
-            for user_id in (hint.requester_id, hint.helper_id):
+            for user_id in filter(None, (hint.requester_id, hint.helper_id)):
                 for stream in self._streams.get(user_id, ()):
                     if stream.community_id in (None, hint.community_id):
                         stream.wake(hint.conversation_id)

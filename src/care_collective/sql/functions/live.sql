@@ -53,21 +53,23 @@ begin
         from unnest(p_rows) r
        group by r.community_id, r.conversation_id, r.help_request_id, alone
     ), touched as (
-      select t.community_id, t.id, d.seq, t.requester_id, t.helper_id
+      select t.community_id, t.id, d.seq, t.requester_id, t.helper_id, t.status
         from told d
         join care.threads t
           on t.community_id = d.community_id
          and t.id = d.conversation_id
        where d.alone
        union all
-      select t.community_id, t.id, null, t.requester_id, t.helper_id
+      select t.community_id, t.id, null, t.requester_id, t.helper_id, t.status
         from told d
         join care.threads t
           on t.community_id = d.community_id
          and t.help_request_id = d.help_request_id
        where not d.alone
     ), numbered as (
-      select jsonb_build_array(t.community_id, t.id, t.seq, t.requester_id, t.helper_id) as hint,
+      select jsonb_build_array(t.community_id, t.id, t.seq,
+               -- To the requester it does not exist: a stream that is woken and tells nothing would say that it does.
+               case when t.status <> 'held' then t.requester_id end, t.helper_id) as hint,
              row_number() over () as number
         from touched t
     )
@@ -78,7 +80,7 @@ begin
 end
 $$;
 comment on function care.hints(care.outbox[]) is
-  'What outbox rows tell, as texts to notify: lists of community, conversation, seq, requester and helper. Ids alone.';
+  'What outbox rows tell, as texts to notify: lists of community, conversation, seq, requester (null while held) and helper. Ids alone.';
 
 create or replace function care.prune_outbox()
 returns integer
