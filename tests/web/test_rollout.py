@@ -110,6 +110,27 @@ async def test_an_operator_moves_stops_and_resumes_and_everybody_else_is_refused
     assert (email, "rollout.kill", True) in await audited(scratch)
 
 
+async def test_a_member_cannot_fill_the_audit_log(scratch: Care, node: Services) -> None:
+    town = await scratch.town()
+    members = [await town.member("Mia", status="pending"), await town.member("Ned")]
+    async with browser(node, town) as client:
+        for member in members * 5:
+            body = {"why": "other", "flag": "x" * 60_000, "reason": "r" * 3000}
+            refused(
+                await client.post(f"{ROLLOUT}/kill", json=body, headers=bearer(member)),
+                403,
+                "permission_denied",
+                "role",
+            )
+    rows = await scratch.owner.fetch("select actor_id, subject, details::text from care.audit_log order by at")
+    assert [row["actor_id"] for row in rows] == [member.user_id for member in members]  # a line each, not one a try
+    assert max(len(row["subject"]) + len(row["details"]) for row in rows) < 500
+    await scratch.owner.execute("update care.audit_log set at = at - interval '61 seconds'")
+    async with browser(node, town) as client:
+        await client.post(f"{ROLLOUT}/kill", json={}, headers=bearer(members[0]))
+    assert len(await audited(scratch)) == 3
+
+
 WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("set", {"stage": "nearly", **WHY}, "stage"),
     ("set", {"stage": "percentage:abc", **WHY}, "stage"),

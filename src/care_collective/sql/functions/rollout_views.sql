@@ -217,8 +217,10 @@ begin
     when p_action = 'kpis' then care.rollout_kpis(v_flag, p_arguments ->> 'exact' = 'true')
     else care.change_once(p_action, p_arguments, v_flag, v_operator, v_caller) end;
   -- Looking is an operator's every minute: only where it was refused does it leave a line.
-  if p_action not in ('see', 'kpis') or v_operator is null then
-    perform care.audit(v_caller, coalesce(v_operator, 'a member'), 'rollout.' || p_action, v_flag,
+  if v_operator is null then
+    perform care.audit_refused(v_caller, 'rollout.' || p_action, left(v_flag, 63), v_answer);
+  elsif p_action not in ('see', 'kpis') then
+    perform care.audit(v_caller, v_operator, 'rollout.' || p_action, left(v_flag, 63),
       v_answer -> 'success' = 'true'::jsonb, care.audited(p_arguments, v_answer));
   end if;
   return v_answer;
@@ -226,6 +228,30 @@ end
 $$;
 comment on function care.operate_rollout(text, jsonb) is
   'What an operator does over HTTP: see, kpis, set, kill, resume, cohort_add, cohort_remove. Refused and audited for anybody else.';
+
+create or replace function care.audit_refused(p_caller uuid, p_action text, p_subject text, p_answer jsonb)
+returns void
+volatile
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_now timestamptz := clock_timestamp();
+  v_lately timestamptz := v_now - interval '1 minute';
+begin
+  -- Whoever signs up may try: one line a minute tells as much as all, and nothing of what they sent is kept.
+  perform 1
+     from care.audit_log l
+    where l.at > v_lately
+      and l.actor_id = p_caller
+      and l.action = p_action;
+  if not found then
+    perform care.audit(p_caller, 'a member', p_action, p_subject, false, jsonb_build_object('answer', p_answer));
+  end if;
+end
+$$;
+comment on function care.audit_refused(uuid, text, text, jsonb) is
+  'Writes that somebody who is no operator tried what is for operators, once a minute.';
 
 create or replace function care.change_once(
   p_action text, p_arguments jsonb, p_flag text, p_operator text, p_operator_id uuid)
