@@ -294,3 +294,31 @@ async def _until(deployed: Deployment, query: str) -> None:
     async with asyncio.timeout(10):
         while not await deployed.care.owner.fetchval(query):  # noqa: ASYNC110  rows, no event
             await asyncio.sleep(0.02)
+
+
+async def test_a_member_who_is_refused_all_the_time_hides_no_failure(deployed: Deployment) -> None:
+    await deployed.attempts("-+" * 12, helpers=[uuid4()])  # one helper's failures: the detector waits for another's
+    await deployed.attempts("?" * 250, helpers=[uuid4()], ago=70.0, code="not_found")
+    verdict = await deployed.guard.look()
+    assert (verdict.action, verdict.rule) == ("rollback", "success")
+
+
+async def test_one_person_in_many_communities_is_one_who_complains(deployed: Deployment) -> None:
+    towns = [await deployed.care.town() for _ in range(12)]
+    person = await towns[0].member("Ann")
+    for town in towns:
+        for name in ("Ben", "Cho", "Dan"):
+            await town.member(name)
+        await deployed.care.owner.execute(
+            "insert into public.profiles (community_id, user_id, display_name, verification_status) "
+            "values ($1, $2, 'Ann', 'approved') on conflict do nothing",
+            town.community_id,
+            person.user_id,
+        )
+        await deployed.care.owner.execute(
+            "insert into care.problem_reports (community_id, user_id, version) values ($1, $2, 'v2')",
+            town.community_id,
+            person.user_id,
+        )
+    assert (await deployed.guard.look()).action == "hold"
+    assert await deployed.stopped() is None

@@ -45,6 +45,38 @@ $$;
 comment on function care.closed_attempts(timestamptz, integer) is
   'The newest attempts in V2 that nothing can change any more, opened after a time.';
 
+create or replace function care.recent_attempts(p_since timestamptz)
+returns table (id uuid, at timestamptz, kind text, helper uuid, code text, duration_ms double precision)
+stable
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_now timestamptz := clock_timestamp();
+  v_open timestamptz := v_now - interval '63 seconds';
+  v_minute constant interval := interval '60 seconds';
+  v_lately timestamptz := greatest(p_since, v_now - interval '16 minutes');
+begin
+  return query
+    select a.id, a.at, a.kind, a.helper, a.code, a.duration_ms
+      from care.closed_attempts(p_since, 200) a
+     union
+    -- Beside them what was no answer: who is refused without end pushes no failure out of sight.
+    select * from (
+      select o.id, coalesce(o.closed_at, o.opened_at + v_minute), o.kind, o.user_id, o.code, o.duration_ms
+        from care.engine_outcomes o
+       where o.version = 'v2'
+         and o.kind in ('success', 'failure')
+         and o.opened_at > v_lately
+         and o.opened_at <= v_now
+         and (o.closed_at is not null or o.opened_at <= v_open)
+       order by o.opened_at desc
+       limit 200) f;
+end
+$$;
+comment on function care.recent_attempts(timestamptz) is
+  'The newest 200 closed attempts in V2 opened after a time, and of the last quarter of an hour the newest 200 that worked or failed.';
+
 create or replace function care.unjudged_attempts(p_since timestamptz, p_most integer)
 returns table (id uuid, at timestamptz, kind text, helper uuid, code text, duration_ms double precision)
 stable
@@ -85,12 +117,16 @@ begin
   return (
     select coalesce(jsonb_agg(jsonb_build_object('complaining', r.complaining, 'members', m.members)), '[]')
       from (
-        select p.community_id, count(distinct p.user_id) as complaining
-          from care.problem_reports p
-         where p.created_at > v_since
-           and p.created_at <= v_now
-           and (p.version = 'v2' or (p.version is null and p_opens))
-         group by p.community_id
+        select o.community_id, count(*) as complaining
+          from (
+            -- Whoever belongs to several communities is one person.
+            select distinct on (p.user_id) p.user_id, p.community_id
+              from care.problem_reports p
+             where p.created_at > v_since
+               and p.created_at <= v_now
+               and (p.version = 'v2' or (p.version is null and p_opens))
+             order by p.user_id, p.created_at) o
+         group by o.community_id
       ) r
      cross join lateral (
        select count(*) as members
@@ -140,7 +176,7 @@ begin
     'recent', (select coalesce(jsonb_agg(jsonb_build_object(
                         'at', extract(epoch from a.at), 'kind', a.kind, 'helper', a.helper, 'code', a.code,
                         'duration_ms', a.duration_ms) order by a.at, a.id), '[]')
-                 from care.closed_attempts(v_since, 200) a),
+                 from care.recent_attempts(v_since) a),
     'violations', (select jsonb_build_object('count', c.found, 'first', coalesce(c.detail, ''))
                      from care.rollout_checks c
                     where c.flag = p_flag),
