@@ -7,8 +7,8 @@ from uuid import UUID
 import pytest
 
 from care_collective.messaging import atomic
-from harness import FIRST_WORDS, Person
-from rollout.conftest import Deployment
+from harness import FIRST_WORDS, Care, Person
+from rollout.conftest import Deployment, make_guard
 
 V2 = "public.create_conversation_atomic(uuid, uuid, text)"
 V1 = "public.legacy_write_first_message(uuid, uuid, text)"
@@ -63,6 +63,16 @@ async def test_the_probe_is_one_nodes_turn_every_ten_seconds(deployed: Deploymen
     assert await deployed.care.owner.fetchrow("select * from care.rollout_probes") == first
     left = await deployed.care.owner.fetchval("select extract(epoch from due_at - now()) from care.rollout_probes")
     assert 8 < left <= 10
+
+
+async def test_what_members_and_communities_are_called_takes_nothing_from_the_probe(scratch: Care) -> None:
+    await scratch.owner.execute("insert into public.communities (slug, name) values ('probe', 'Probe Street')")
+    await scratch.owner.execute(
+        "insert into care.users (email) values ('probe-owner@probe.invalid'), ('probe-helper@probe.invalid')"
+    )
+    await make_guard(scratch.database).probe()
+    row = await scratch.owner.fetchrow("select probed_at is not null, v2_alone, v1_too from care.rollout_probes")
+    assert tuple(row) == (True, 0, 0)
 
 
 async def test_a_clock_that_was_set_back_stops_neither_probe_nor_check(deployed: Deployment) -> None:

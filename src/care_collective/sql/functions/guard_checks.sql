@@ -172,8 +172,9 @@ declare
   v_helper_id constant uuid := '00000000-0000-4000-8000-0000000000a2'::uuid;
   v_request_id constant uuid := '00000000-0000-4000-8000-0000000000b1'::uuid;
 begin
+  -- A slug that nobody would take: a community of the same one would leave the guard without its probe.
   insert into public.communities (id, slug, name, is_probe)
-  values (v_community_id, 'probe', 'Probe of the engines', true)
+  values (v_community_id, 'probe-' || v_community_id, 'Probe of the engines', true)
   on conflict do nothing;
   insert into care.users (id, email)
   values (v_owner_id, 'probe-owner@probe.invalid'), (v_helper_id, 'probe-helper@probe.invalid')
