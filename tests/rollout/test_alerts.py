@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -116,6 +117,21 @@ async def test_a_trip_is_told_once_to_every_operator_and_the_url(deployed: Deplo
     }  # fmt: skip
     assert body["numbers"]["helpers"] == 4
     assert (await deployed.changes("trip"))[0]["told_at"] is not None
+
+
+@pytest.mark.parametrize("local", ["(((", "olga,", '"', ":;", "x>,<"])
+async def test_an_odd_address_keeps_no_operator_from_being_told_and_names_nobody_else(
+    deployed: Deployment, local: str
+) -> None:
+    odd, plain = await operator(deployed), await operator(deployed)
+    await deployed.care.owner.execute("update care.users set email = $2 || email where email = $1", odd, local)
+    await trip(deployed)
+    async with mail_server() as (smtp, box), httpx.AsyncClient() as outbound:
+        senders = make_senders(smtp_url=smtp, alert_url=None, base_url=SITE, outbound=outbound)
+        await Alerts(deployed.care.database, senders).tell()
+    ((recipients, _),) = box.taken
+    unquoted = {re.sub(r"\\(.)", r"\1", re.sub(r'^"(.*)"@', r"\1@", address)) for address in recipients}
+    assert unquoted == {local + odd, plain}
 
 
 @pytest.mark.parametrize("action", ["kill", "resume", "warn"])

@@ -6,6 +6,7 @@ At least once is the promise: a process that dies between sending and noting it 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import Any, Final
@@ -177,7 +178,8 @@ def email_sender(smtp_url: str, *, base_url: str) -> Sender:
             return
         message = EmailMessage()
         message["From"] = f"Care Collective <care-collective@{host}>"
-        message["To"] = ", ".join(operators)
+        # Part by part: read as one text, an odd address would name others, or spoil the header for all.
+        message["To"] = [Address(username=local, domain=at) for local, _, at in (o.rpartition("@") for o in operators)]
         message["Subject"] = change.subject()
         message["Date"] = format_datetime(change.at)
         message["Message-ID"] = f"<rollout-{change.id}@{host}>"
