@@ -107,7 +107,7 @@ def test_rows_at_which_nobody_has_looked_are_no_data(stage: str) -> None:
 
 
 def test_off_counts_what_v1_left_unfinished_and_goes_on() -> None:
-    assert "has 3 conversations" in asked("off", "orphans", orphans=3).words
+    assert "without a message: 3;" in asked("off", "orphans", orphans=3).words
     assert exit_of("off", orphans=3, attempts=0, successes=0, p95_ms=None).may_go_on
     assert not exit_of("off", violations=1).may_go_on
 

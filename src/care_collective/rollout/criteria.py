@@ -101,7 +101,7 @@ def _of_off(seen: Seen) -> Iterator[Criterion]:
     if seen.orphans == 0:
         yield Criterion("orphans", "met", "V1 has no conversation without a message.")
     else:
-        said = f"V1 has {seen.orphans} conversations without a message; legacy repair mends them."
+        said = f"V1 conversations without a message: {seen.orphans}; legacy repair mends them."
         yield Criterion("orphans", "met", said)
 
 
@@ -149,7 +149,7 @@ def _violations(seen: Seen) -> Criterion:
         said = "No data: nobody has looked at the rows of V2 for a minute. Is a node running?"
         return Criterion("violations", "no_data", said)
     if seen.violations:
-        said = f"{seen.violations} rows of V2 are in a state that must never be. Run doctor to see which."
+        said = f"Rows of V2 in a state that must never be: {seen.violations}. Run doctor to see which."
         return Criterion("violations", "not_met", said)
     return Criterion("violations", "met", "No row of V2 is in a state that must never be.")
 

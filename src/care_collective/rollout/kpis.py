@@ -176,8 +176,8 @@ class GuardState(msgspec.Struct, frozen=True):
 class Kpis(msgspec.Struct, frozen=True):
     """All that operators see of a flag.
 
-    `in_force` is the stage that holds on every live node, None where they differ; `share` how many of 100 members it
-    opens V2 to, the cohort apart. `exit` is None while the flag is stopped or its stage cannot be read.
+    `in_force` is the stage that holds on every live node, None where their settings differ; `share` how many of 100
+    members it opens V2 to, the cohort apart. `exit` is None while the flag is stopped or its stage cannot be read.
     """
 
     success: Literal[True]
@@ -239,8 +239,9 @@ def of(text: str) -> Kpis:
 
 
 def in_force(rollout: Rollout) -> Stage | None:
-    """The stage that holds on every live node, None where they differ; without a node the one that would."""
-    if rollout.nodes:
+    """The stage that is or within a second will be in force on every live node; None where their settings differ."""
+    declared = declaring(rollout)
+    if declared:
         stages = {node.stage for node in rollout.nodes}
         return Stage.parse(stages.pop()) if len(stages) == 1 else None
     if rollout.stopped is not None or not rollout.readable:

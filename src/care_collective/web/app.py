@@ -17,7 +17,7 @@ from care_collective.web import description, errors, rest
 from care_collective.web.body import MAX_BYTES, StrictRequest
 from care_collective.web.edge import Application, Edge
 from care_collective.web.metrics import telling
-from care_collective.web.pages import accounts, messages, problems, reference, requests
+from care_collective.web.pages import accounts, messages, problems, reference, requests, rollout
 from care_collective.web.security import SAFE_METHODS
 from care_collective.web.services import Services
 
@@ -73,6 +73,7 @@ def make_app(services: Services, metrics: socket | None = None) -> Edge:
             problems.router,
             requests.router,
             messages.router,
+            rollout.router,
             reference.router,
             static,
         ],

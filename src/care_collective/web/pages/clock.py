@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from babel.dates import format_date, format_time, format_timedelta
+from babel.dates import format_date, format_skeleton, format_time, format_timedelta
 
 from care_collective.web.pages.language import Language
 
@@ -63,6 +63,10 @@ class Clock:
         if day == today - timedelta(days=1):
             return _("Yesterday")
         return format_date(day, "full", locale=self.language.locale)
+
+    def date(self, day: date) -> str:
+        """A date that is no moment, as short as a picture needs: 22 Nov."""
+        return format_skeleton("MMMd", day, locale=self.language.locale)
 
     def brief(self, at: datetime) -> str:
         """As short as a list needs: the time today, else yesterday, else the date."""

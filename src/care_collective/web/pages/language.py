@@ -26,7 +26,7 @@ def mark(sentence: str) -> str:
 
 _ = mark
 
-# Sentences with a number in them that are made in text.py, errors.py and passwords.py, or by their SQL twins.
+# Sentences with a number or a code in them that are made elsewhere or by an SQL twin.
 NUMBERED: Final = (
     _("Please write at least %(count)s characters."),
     _("Please keep this to %(limit)s characters; it has %(count)s."),
@@ -34,6 +34,26 @@ NUMBERED: Final = (
     _("Use at most %(count)s characters."),
     _("That was a lot in a short time. Please wait until %(count)s minutes have passed, then try again."),
     _("That was a lot in a short time. Please wait until %(count)s hours have passed, then try again."),
+    # rollout/criteria.py
+    _("No data yet: more than %(goal)s%% of the offers in V2 must succeed."),
+    _("%(successes)s of %(attempts)s offers in V2 succeeded (%(rate)s%%); more than %(goal)s%% must."),
+    _("No data yet: 95 of 100 offers must take less than %(limit)s ms."),
+    _("95 of 100 offers in V2 took up to %(time)s ms; it must be less than %(limit)s ms."),
+    _("No data yet: no kind of failure may come in 1%% of the attempts."),
+    _("The failure %(code)s came %(count)s times in %(attempts)s attempts (%(rate)s%%); it must be less than 1%%."),
+    _("Rows of V2 in a state that must never be: %(count)s. Run doctor to see which."),
+    _("%(attempts)s attempts in V2 since the stage began; %(least)s are needed."),
+    _(
+        "Only %(attempts)s attempts in V2 in %(days)s days; %(least)s are needed. As %(enough)s days have passed, a "
+        "written reason will do."
+    ),
+    _(
+        "Only %(attempts)s attempts in V2 in %(days)s days; %(least)s are needed. After %(enough)s days a written "
+        "reason will do."
+    ),
+    _("V1 has opened no conversation for %(days)s days; %(needed)s are needed."),
+    _("V1 has opened no conversation for %(days)s days; after %(needed)s it may be retired."),
+    _("V1 conversations without a message: %(count)s; legacy repair mends them."),
 )
 # Sentences made outside the pages that are not among the words of errors.py.
 FIXED: Final = (
@@ -52,11 +72,16 @@ FIXED: Final = (
     _("Leave out the characters that cannot be stored."),
     _("Use more than one character."),
     _("Choose another password."),
+    _("No offer in V2 failed."),
+    _("No data: nobody has looked at the rows of V2 for a minute. Is a node running?"),
+    _("No row of V2 is in a state that must never be."),
+    _("V1 has no conversation without a message."),
 )
 
 
 def _pattern(sentence: str) -> re.Pattern[str]:
-    return re.compile(re.sub(r"%\\\((\w+)\\\)s", r"(?P<\1>\\d+)", re.escape(sentence)))
+    named = re.sub(r"%\\\((\w+)\\\)s", r"(?P<\1>[\\w.]+)", re.escape(sentence))
+    return re.compile(named.replace("%%", "%"))
 
 
 _PATTERNS: Final = tuple((_pattern(sentence), sentence) for sentence in NUMBERED)
