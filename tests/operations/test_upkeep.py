@@ -89,6 +89,15 @@ async def test_rows_that_another_node_removes_are_left_to_it(scratch: Care) -> N
     assert await _left(scratch) == [1, 1, 1]
 
 
+async def test_the_audit_log_goes_after_thirteen_months(scratch: Care) -> None:
+    await scratch.owner.execute(
+        "insert into care.audit_log (at, actor, action, allowed) "
+        "select now() - age::interval, 'olga', age, true from unnest(array['14 months', '12 months']) as age"
+    )
+    assert await scratch.database.value("care.prune") == 1
+    assert await scratch.owner.fetchval("select string_agg(action, ',') from care.audit_log") == "12 months"
+
+
 async def test_a_database_whose_pruning_answered_nothing_is_migrated(scratch: Care) -> None:
     connection = await scratch.connect()
     await connection.execute(

@@ -252,6 +252,32 @@ end
 $$;
 comment on function care.audit(uuid, text, text, text, boolean, jsonb) is 'Writes a line of the audit log, for what was done and for what was refused.';
 
+create or replace function care.prune_audit()
+returns integer
+volatile
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  -- As long as the attempts that led to what was done.
+  v_before timestamptz := clock_timestamp() - interval '13 months';
+  v_batch constant integer := 10000;
+  v_lines integer;
+begin
+  delete from care.audit_log d
+   where d.ctid = any (array(
+     select o.ctid
+       from care.audit_log o
+      where o.at < v_before
+      order by o.at
+      limit v_batch
+        for no key update skip locked));
+  get diagnostics v_lines = row_count;
+  return v_lines;
+end
+$$;
+comment on function care.prune_audit() is 'Removes a batch of the audit log''s lines older than 13 months; how many went.';
+
 create or replace function care.audited(p_arguments jsonb, p_answer jsonb)
 returns jsonb
 immutable
