@@ -82,6 +82,10 @@ WORDS: Final[Mapping[tuple[Code, str | None], str]] = MappingProxyType(
         (Code.UNAUTHENTICATED, None): "Please sign in again. Your text is kept.",
         (Code.UNAVAILABLE, None): "We could not send this yet. Try again in a moment.",
         (Code.UNAVAILABLE, "engine_off"): "We could not send this yet. Try again in a moment.",
+        (
+            Code.UNAVAILABLE,
+            "paused",
+        ): "New offers are paused at the moment. Your conversations go on. Please try again later.",
         (Code.RPC_ERROR, None): "Something went wrong on our side. Please quote the reference.",
         (Code.SERVER_ERROR, None): "Something went wrong on our side. Please quote the reference.",
     }

@@ -18,10 +18,11 @@ WITHOUT_COMMUNITY = {
     "care.rollout_episodes", "care.rollout_probes", "care.rollout_checks", "care.engine_outcomes",
     "care.engine_minutes", "care.engine_writers",
 }  # fmt: skip
-# What looks across communities by its purpose: pruning, health, the relay of hints, the rollout's numbers and guard;
-# and a view over a view, which hands the column on.
+# What looks across communities by its purpose: pruning, health, the relay of hints, the rollout's numbers and guard,
+# the end of V1; and a view over a view, which hands the column on.
 ACROSS = {
     "prune", "prune_outbox", "health", "publish_hints", "hints", "rollout_numbers", "check_rows", "shown_messages",
+    "legacy_batch", "legacy_find", "legacy_orphans", "legacy_quiet_since", "legacy_status",
 }  # fmt: skip
 PRODUCT_KEYS = (
     "select c.conrelid::regclass::text as relation, c.conname, c.contype::text, c.confdeltype::text, "

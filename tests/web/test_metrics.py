@@ -86,7 +86,7 @@ async def test_no_label_can_grow(metrics: str, client: MakeClient, town: Town) -
     allowed = {
         "engine": {"v1", "v2", "both"},
         "verb": {"open", "send", "read"},
-        "code": {*Code, "success", "shared", "engine_off"},
+        "code": {*Code, "success", "shared", "engine_off", "paused"},
         "flag": {"messaging_v2"},
         "stage": {"off", "internal", "percentage", "on"},
         "version": None,

@@ -237,6 +237,7 @@ class Flag(msgspec.Struct, frozen=True, kw_only=True):
     """The flag as a node sees it; `alarm`: the stored stage cannot be read, or nothing has been read for 10 seconds.
 
     `stale` is the latter: the state is the last one known. `generation` rises with every change of a flag.
+    `off_means` where who is outside V2 opens: v1, or once that is retired paused, nowhere.
     `guard` is watching, or blind when it has seen nothing for 30 seconds; `alerts_not_sent` wait for another try.
     """
 
@@ -245,6 +246,7 @@ class Flag(msgspec.Struct, frozen=True, kw_only=True):
     alarm: bool
     stale: bool
     generation: int
+    off_means: str = "v1"
     guard: str
     alerts_not_sent: int
 

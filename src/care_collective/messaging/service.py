@@ -18,7 +18,7 @@ from care_collective.errors import CareError, Code, words
 from care_collective.messaging import atomic, legacy
 from care_collective.messaging.models import Result, Version
 from care_collective.rollout import policy
-from care_collective.rollout.outcomes import ENGINE_OFF, FAILURES, Attempt, Outcomes, Verb
+from care_collective.rollout.outcomes import DECIDED, ENGINE_OFF, FAILURES, Attempt, Outcomes, Verb
 
 log = structlog.get_logger("care_collective.messaging")
 
@@ -177,7 +177,7 @@ class Messaging:
         )
         if result.success:
             line.info("messaging.conversation.created", success=True, conversation_id=str(result.conversation_id))
-        elif result.error in FAILURES and result.reason != ENGINE_OFF:
+        elif result.error in FAILURES and result.reason not in DECIDED:
             line.error("messaging.error", success=False, error_code=str(result.error))
         else:
             line.info("messaging.refused", success=False, error_code=str(result.error), reason=result.reason)

@@ -75,7 +75,10 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Rollout(msgspec.Struct, frozen=True):
-    """The flag whole. A cohort of nobody is coordinators and operators; a stage that is not `readable` is off."""
+    """The flag whole. A cohort of nobody is coordinators and operators; a stage that is not `readable` is off.
+
+    Where V1 is `retired`, off means paused: who is outside V2 cannot offer until it goes on.
+    """
 
     success: Literal[True]
     name: str
@@ -86,6 +89,7 @@ class Rollout(msgspec.Struct, frozen=True):
     stopped_by: Stop | None
     generation: int
     since: Moment
+    retired: bool
     cohort: list[CohortMember]
     nodes: list[LiveNode]
     changes: list[Change]

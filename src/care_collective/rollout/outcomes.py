@@ -26,8 +26,10 @@ Verb = Literal["open", "send", "read"]
 Kind = Literal["success", "failure", "answer", "shared"]
 
 FAILURES: Final = frozenset({Code.SERVER_ERROR, Code.RPC_ERROR, Code.UNAVAILABLE})
-# The reason with which V2 refuses where it is switched off. Never a failure.
+# The reasons of a refusal by decision, never failures: V2 is switched off; and it is, and V1 is retired.
 ENGINE_OFF: Final = "engine_off"
+PAUSED: Final = "paused"
+DECIDED: Final = frozenset({ENGINE_OFF, PAUSED})
 # The upper ends of the buckets in milliseconds; one more bucket has no end. care.histogram_bounds says the same.
 BOUNDS_MS: Final = (
     1, 2, 3, 4, 5, 7, 10, 15, 20, 25, 35, 50, 75, 100, 150, 200, 300, 400, 500, 750, 1000, 2000, 5000, 10000,
@@ -67,7 +69,7 @@ def kind_of(attempt: Attempt) -> Kind | None:
     engine or the database is at fault."""
     if attempt.code is None:
         return "success"
-    if attempt.code not in FAILURES or attempt.reason == ENGINE_OFF:
+    if attempt.code not in FAILURES or attempt.reason in DECIDED:
         return "answer"
     # Class 53: no connection, memory or disk left, for whomever.
     if attempt.connection == "none" or (attempt.sqlstate or "").startswith("53"):
@@ -110,7 +112,7 @@ class Kept(msgspec.Struct, frozen=True):
             "version": attempt.version,
             "endpoint": attempt.endpoint,
             "kind": self.kind,
-            "code": ENGINE_OFF if attempt.reason == ENGINE_OFF else attempt.code,
+            "code": attempt.reason if attempt.reason in DECIDED else attempt.code,
             "duration_ms": attempt.duration_ms,
             "reference": attempt.reference,
         }
@@ -200,7 +202,7 @@ class Outcomes:
             self._keep(noted, kind, attempt)
 
     def _keep(self, noted: float, kind: Kind, attempt: Attempt) -> None:
-        code = "success" if attempt.code is None else ENGINE_OFF if attempt.reason == ENGINE_OFF else str(attempt.code)
+        code = "success" if attempt.code is None else str(attempt.reason if attempt.reason in DECIDED else attempt.code)
         self._count(attempt.version, "open", "shared" if kind == "shared" else code, attempt.duration_ms)
         if self._has_room():
             self._number += 1

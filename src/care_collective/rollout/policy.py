@@ -118,6 +118,7 @@ class Stored(msgspec.Struct, frozen=True):
     """What the database says: the stage as it stands there, None for no row; stopped is killed or tripped.
 
     `cohort`: the members who are named; empty where nobody is. `generation` rises with every change of any flag.
+    `retired`: what stood behind the flag is gone, and off means paused.
     """
 
     stage_text: str | None = None
@@ -125,6 +126,7 @@ class Stored(msgspec.Struct, frozen=True):
     salt: str = ""
     cohort: frozenset[UUID] = frozenset()
     generation: int = 0
+    retired: bool = False
 
 
 class Decision(msgspec.Struct, frozen=True):

@@ -39,10 +39,11 @@ class Row(msgspec.Struct, frozen=True):
     stopped: str | None
     generation: int
     cohort: frozenset[UUID]
+    retired: bool = False
 
     def stored(self) -> Stored:
         """The same, as the policy reads it."""
-        return Stored(self.stage, self.stopped is not None, self.salt, self.cohort, self.generation)
+        return Stored(self.stage, self.stopped is not None, self.salt, self.cohort, self.generation, self.retired)
 
 
 _decode = msgspec.json.Decoder(list[Row]).decode

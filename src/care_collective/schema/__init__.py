@@ -88,6 +88,9 @@ class ConversationsV2Row(Struct, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     hidden_at: datetime | None
+    initial_message_id: UUID | None
+    initial_message_at: datetime | None
+    initial_message_updated_at: datetime | None
 
 
 class HelpRequestsRow(Struct, frozen=True, kw_only=True):

@@ -92,6 +92,9 @@ export type Database = {
           created_at: string
           updated_at: string
           hidden_at: string | null
+          initial_message_id: string | null
+          initial_message_at: string | null
+          initial_message_updated_at: string | null
         }
         Insert: Record<string, never>
         Update: Record<string, never>

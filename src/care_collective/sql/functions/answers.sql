@@ -32,7 +32,10 @@ begin
       when 'state' then 'That is not possible in the present state. Reload and look again.'
       else 'Something changed in the meantime. Reload and look again.'
     end
-    when 'unavailable' then 'We could not send this yet. Try again in a moment.'
+    when 'unavailable' then case p_reason
+      when 'paused' then 'New offers are paused at the moment. Your conversations go on. Please try again later.'
+      else 'We could not send this yet. Try again in a moment.'
+    end
     else 'Something went wrong on our side. Please quote the reference.'
   end;
 end

@@ -25,14 +25,15 @@ create or replace view care.threads with (security_invoker = true) as
    where c.last_seq >= 0;
 comment on view care.threads is 'Conversations of both engines in one shape (rule 14).';
 
--- Every message of both engines; V2's first one is read from its conversation, as seq 0 and with the conversation's id.
+-- Every message of both engines; V2's first one is read from its conversation, as seq 0 and with the conversation's id
+-- unless it was moved from V1, where it had its own.
 create or replace view care.thread_messages with (security_invoker = true) as
   select m.community_id, m.conversation_id, m.seq, m.id, m.sender_id, m.recipient_id, m.content, m.created_at,
          m.updated_at, m.hidden_at
     from public.messages_v2 m
    union all
-  select c.community_id, c.id, 0, c.id, c.helper_id, c.requester_id, c.initial_message, c.created_at, c.created_at,
-         c.hidden_at
+  select c.community_id, c.id, 0, coalesce(c.initial_message_id, c.id), c.helper_id, c.requester_id, c.initial_message,
+         coalesce(c.initial_message_at, c.created_at), coalesce(c.initial_message_updated_at, c.created_at), c.hidden_at
     from public.conversations_v2 c
    union all
   select m.community_id, m.conversation_id, m.seq, m.id, m.sender_id, m.recipient_id, m.content, m.created_at,

@@ -133,7 +133,7 @@ begin
   return (
     select jsonb_build_object(
              'name', f.name, 'stage', f.stage, 'salt', f.salt, 'stopped', f.stopped, 'generation', f.generation,
-             'since', f.stage_since,
+             'since', f.stage_since, 'retired', f.retired_at is not null,
              'cohort', (select coalesce(jsonb_agg(c.user_id order by c.user_id), '[]')
                           from care.rollout_cohort c
                          where c.flag = f.name))
@@ -142,7 +142,7 @@ begin
 end
 $$;
 comment on function care.read_flag(text) is
-  'A flag as it stands: stage, salt, stopped (killed, tripped or null), generation, since when, named members; null for none.';
+  'A flag as it stands: stage, salt, stopped (killed, tripped or null), generation, since when, whether V1 is retired, named members; null for none.';
 
 create or replace function care.read_flags()
 returns jsonb

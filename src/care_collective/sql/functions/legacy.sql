@@ -21,6 +21,10 @@ begin
   if v_me.answer is not null then
     return v_me.answer;
   end if;
+  -- As engine_off in V2, after the gate: a replay and an existing conversation are still answered.
+  if care.is_paused('messaging_v2', v_me.community_id) then
+    return care.refusal('unavailable', 'paused');
+  end if;
   v_id := v_offer.orphan_id;
   if v_id is null then
     -- Counted first, so that created_at stands within the window that counted it: admit_orphan asks for that.
@@ -30,6 +34,13 @@ begin
       (community_id, help_request_id, created_by, requester_id, created_at, updated_at)
     values (v_me.community_id, p_help_request_id, v_me.user_id, v_offer.requester_id, v_now, v_now)
     returning id into v_id;
+  else
+    -- Under way again: legacy repair keeps off for a while.
+    v_now := clock_timestamp();
+    update public.conversations c
+       set updated_at = v_now
+     where c.community_id = v_me.community_id
+       and c.id = v_id;
   end if;
   -- The key is taken and has no answer yet: step three gives it one together with the message.
   perform care.remember(v_me, jsonb_build_object('conversation_id', v_id));
@@ -59,7 +70,7 @@ begin
     return v_me.answer;
   end if;
   if not care.legacy_is_own(v_me.community_id, v_me.user_id, p_conversation_id, p_recipient_id) then
-    return care.refusal('permission_denied', 'not_participant');
+    return care.legacy_elsewhere(v_me.community_id, v_me.user_id, p_conversation_id);
   end if;
   insert into public.conversation_participants (community_id, conversation_id, user_id)
   values (v_me.community_id, p_conversation_id, v_me.user_id),
@@ -93,6 +104,25 @@ end
 $$;
 comment on function care.legacy_is_own(uuid, uuid, uuid, uuid) is
   'Whether the conversation was opened by this helper and the recipient really is its requester; locks its row.';
+
+create or replace function care.legacy_elsewhere(p_community_id uuid, p_user_id uuid, p_conversation_id uuid)
+returns jsonb
+stable
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_thread care.thread := care.find_thread(p_community_id, p_user_id, p_conversation_id);
+begin
+  return case
+    when v_thread.version = 'v2' and v_thread.helper_id = p_user_id then
+      care.conversation_exists(v_thread.id, v_thread.shown_status)
+    else care.refusal('permission_denied', 'not_participant')
+  end;
+end
+$$;
+comment on function care.legacy_elsewhere(uuid, uuid, uuid) is
+  'The refusal of a step whose conversation is not V1''s: it was moved between two steps of a second tap, or is not the helper''s.';
 
 create or replace function care.legacy_has_people(
   p_community_id uuid, p_conversation_id uuid, p_one uuid, p_other uuid)
@@ -147,7 +177,7 @@ begin
      for no key update;
   if not care.legacy_is_own(v_me.community_id, v_me.user_id, p_conversation_id, p_recipient_id)
      or not care.legacy_has_people(v_me.community_id, p_conversation_id, v_me.user_id, p_recipient_id) then
-    return care.refusal('permission_denied', 'not_participant');
+    return care.legacy_elsewhere(v_me.community_id, v_me.user_id, p_conversation_id);
   end if;
   v_me := care.recall(v_me, 'offer', jsonb_build_array(v_request.id, v_content));
   if v_me.answer is not null then

@@ -223,6 +223,8 @@ begin
     when p_action = 'rule' then
       care.change_rule(v_flag, p_arguments ->> 'rule', coalesce((p_arguments ->> 'thresholds')::jsonb, '{}'),
         (p_arguments ->> 'dry_run')::boolean, p_actor, p_actor_id, v_words)
+    when p_action in ('retire', 'unretire') then
+      care.retire_v1(v_flag, p_action, (p_arguments ->> 'force')::boolean, p_actor, p_actor_id, v_words)
     when p_action in ('cohort_add', 'cohort_remove') then
       care.change_cohort(v_flag, p_action, p_arguments ->> 'email', p_actor, p_actor_id, v_words)
     when p_action like 'cohort%' then care.invalid('action', 'Say whether to add the member or to remove them.')
@@ -234,7 +236,7 @@ begin
 end
 $$;
 comment on function care.change_rollout(text, jsonb, text, uuid) is
-  'One change that a person asks for: set, kill, resume, cohort_add, cohort_remove or rule, with flag, stage, why, email, rule, thresholds, dry_run, reason.';
+  'One change that a person asks for: set, kill, resume, cohort_add, cohort_remove, rule, retire or unretire, with flag, stage, why, email, rule, thresholds, dry_run, force, reason.';
 
 create or replace function care.audit(
   p_actor_id uuid, p_actor text, p_action text, p_subject text, p_allowed boolean, p_details jsonb)

@@ -35,6 +35,7 @@ async def _report(request: AnyRequest) -> dict[str, Any]:
         "alarm": decision.alarm or flags.stale,
         "stale": flags.stale,
         "generation": flags.generation,
+        "off_means": "paused" if flags.current().retired else "v1",
         "guard": services.guard.state,
         "alerts_not_sent": services.alerts.not_sent,
     }

@@ -278,6 +278,7 @@ class Flag(msgspec.Struct, frozen=True):
     """The flag as this node sees it; `alarm`: the stored stage cannot be read, or nothing has been read for 10 seconds.
 
     `stale` is the latter: the state is the last one known. `generation` rises with every change of a flag.
+    `off_means` where who is outside V2 opens: in V1, or once that is retired nowhere, until V2 goes on.
     `guard` is watching, or blind when it has seen nothing for 30 seconds; `alerts_not_sent` wait for another try.
     """
 
@@ -286,6 +287,7 @@ class Flag(msgspec.Struct, frozen=True):
     alarm: bool
     stale: bool
     generation: int
+    off_means: Literal["v1", "paused"]
     guard: str
     alerts_not_sent: int
 
