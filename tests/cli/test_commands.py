@@ -31,6 +31,8 @@ COMMANDS = [
     *(["rollout", "rule", verb] for verb in ("list", "set")),
     ["rollout", "cohort"],
     *(["rollout", "cohort", verb] for verb in ("add", "remove", "list")),
+    ["legacy"],
+    *(["legacy", verb] for verb in ("status", "repair", "migrate", "verify", "retire")),
     ["bench"],
     *(["bench", verb] for verb in ("create", "send", "inbox", "thread", "compare", "flag", "start", "latency", "all")),
 ]
@@ -50,6 +52,7 @@ def test_every_command_explains_itself(shell: Shell, command: list[str]) -> None
         ["member"],
         ["community"],
         ["bench"],
+        ["legacy"],
         ["rollout"],
         ["rollout", "cohort"],
         ["rollout", "rule"],

@@ -13,6 +13,7 @@ from care_collective.cli.bench import bench
 from care_collective.cli.communities import community
 from care_collective.cli.database import doctor, migrate
 from care_collective.cli.declarations import openapi, types
+from care_collective.cli.legacy import legacy
 from care_collective.cli.members import member
 from care_collective.cli.rollout import rollout
 from care_collective.cli.serving import demo, serve
@@ -37,7 +38,21 @@ def group() -> None:
     """
 
 
-for _command in (serve, demo, migrate, doctor, backup, restore, member, community, rollout, types, openapi, bench):
+for _command in (
+    serve,
+    demo,
+    migrate,
+    doctor,
+    backup,
+    restore,
+    member,
+    community,
+    rollout,
+    legacy,
+    types,
+    openapi,
+    bench,
+):
     group.add_command(_command)
 
 

@@ -13,8 +13,10 @@ _FAULT: Final = (
     "with this output: the software let it happen."
 )
 NEXT_STEPS: Final = {
-    "orphan": "Nobody sees it, and nothing is lost: the helper's next try to offer help on the request completes it.",
-    "unread_sum": "A count is wrong and no message: it is made anew when that member next reads the conversation.",
+    "orphan": "Nobody sees it, and nothing is lost: the helper's next try to offer help on the request completes it, "
+    "and care-collective legacy repair removes what is left.",
+    "unread_sum": "A count is wrong and no message: it is made anew when that member next reads the conversation, "
+    "or by care-collective legacy repair.",
     "double_pair": "Both conversations can be read and written in. The two people can close the one they do not use.",
     "in_progress_without_helper": "The owner of the request can mark it as done, or cancel it and open it again.",
     "member_without_conversation": f"The inbox passes over such a row. {_FAULT}",
