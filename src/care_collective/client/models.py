@@ -246,7 +246,7 @@ class Flag(msgspec.Struct, frozen=True, kw_only=True):
     alarm: bool
     stale: bool
     generation: int
-    off_means: str = "v1"
+    off_means: str
     guard: str
     alerts_not_sent: int
 
