@@ -50,7 +50,8 @@ async def test_a_rollback_is_gathered_with_the_attempts_that_failed_before_it(sc
 
     await attempt(scratch, "before", at="-3 hours")
     await resume_after_kill(scratch)
-    for reference in ("one", "two"):
+    one, two = uuid4().hex, uuid4().hex
+    for reference in (one, two):
         await attempt(scratch, reference, at="0 seconds")
     await attempt(scratch, "worked", at="0 seconds", code=None)
     await attempt(scratch, "old-engine", at="0 seconds", version="v1")
@@ -60,10 +61,10 @@ async def test_a_rollback_is_gathered_with_the_attempts_that_failed_before_it(sc
     assert found == await look(scratch, change)
     assert (found.change["id"], found.change["actor"], found.change["why"]) == (change, "guard", "detector")
     assert (found.change["numbers"], found.resumed) == ({"failures": 2}, None)
-    assert {one["reference"] for one in found.attempts} == {"one", "two"}
-    assert {(one["code"], one["endpoint"]) for one in found.attempts} == {("server_error", "start-conversation")}
+    assert {a["reference"] for a in found.attempts} == {one, two}
+    assert {(a["code"], a["endpoint"]) for a in found.attempts} == {("server_error", "start-conversation")}
     assert found.codes == {"server_error": 2, "success": 1}
-    assert any("one|two" in hint or "two|one" in hint for hint in found.look_for)
+    assert any(f"{one}|{two}" in hint or f"{two}|{one}" in hint for hint in found.look_for)
     assert found.rehearse == "care-collective rollout rehearse --fault raising"
 
     await resume(scratch)
@@ -73,6 +74,18 @@ async def test_a_rollback_is_gathered_with_the_attempts_that_failed_before_it(sc
     assert (earlier.change["actor"], earlier.attempts[0]["reference"]) == ("Olga", "before")
     with pytest.raises(CareError, match="no rollback and no warning"):
         await look(scratch, str(uuid4()))
+
+
+async def test_no_command_to_be_copied_has_words_of_a_members_in_it(scratch: Care) -> None:
+    town = await scratch.town()
+    for reference in ("x' LOG; id #", "$(id)", "a\nid\n", "-f/etc/passwd", ".*", "0123456789abcdef0123456789abcdef"):
+        member = await town.member()
+        assert (await member.call("report_problem", reference=reference))["success"]
+    await stop(scratch, "kill", "complaints")
+    found = await look(scratch)
+    assert len(found.problems) == 6
+    (command,) = (hint for hint in found.look_for if "grep" in hint)
+    assert command.endswith("grep -E '0123456789abcdef0123456789abcdef' LOG")
 
 
 async def resume_after_kill(care: Care) -> None:

@@ -1,5 +1,6 @@
 """Gathers one rollback: what happened, the attempts that failed, where to look next, how to bring it about again."""
 
+import re
 from typing import Any, Final
 from uuid import UUID
 
@@ -8,6 +9,8 @@ import msgspec
 from care_collective.db.call import Database
 
 _MOST_REFERENCES: Final = 10
+# As the door makes them. What a member calls a reference is any text, and stands in no command to be copied.
+_REFERENCE: Final = re.compile("[0-9a-f]{32}", re.ASCII)
 # The rehearsal (`rollout rehearse --fault`) that breaks V2 as each rule sees it, or each kind of reason of a person's.
 _FAULTS: Final = {
     "violation": "violation",
@@ -53,8 +56,8 @@ def _look_for(found: Incident) -> list[str]:
     """What to look at, the nearest first: lines of the log by name and reference, and commands."""
     why = found.change["why"]
     hints = []
-    given = (one["reference"] for one in (*found.attempts, *found.problems))
-    references = list(dict.fromkeys(reference for reference in given if reference))[:_MOST_REFERENCES]
+    given = (one["reference"] or "" for one in (*found.attempts, *found.problems))
+    references = list(dict.fromkeys(filter(_REFERENCE.fullmatch, given)))[:_MOST_REFERENCES]
     if why in ("violation", "data-loss"):
         hints.append("care-collective doctor names the rows; make a backup before anything is changed by hand")
     if why in ("probe", "detector", "success"):
