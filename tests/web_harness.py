@@ -1,6 +1,7 @@
 """What tests over HTTP stand on: the settings of a node, its services, a served socket, and what was logged."""
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -13,6 +14,7 @@ import msgspec
 
 from care_collective.accounts import tokens
 from care_collective.db.listen import Listener
+from care_collective.rollout.guard.watch import LOOK_SECONDS, Guard
 from care_collective.settings import Settings
 from care_collective.web.app import make_app
 from care_collective.web.edge import Edge
@@ -35,9 +37,17 @@ MakeClient = Callable[[Person | None], Client]
 
 
 def services_for(care: Care, **changes: Any) -> Services:  # noqa: ANN401
-    """The services of one node on a database, with settings changed."""
+    """The services of one node on a database, with settings changed. Its guard rests (`_Resting`)."""
     listener = Listener(care.server.dsn(user="care_app", database=care.name))
-    return make_services(msgspec.structs.replace(SETTINGS, **changes), care.database, listener)
+    services = make_services(msgspec.structs.replace(SETTINGS, **changes), care.database, listener)
+    return dataclasses.replace(services, guard=_Resting(care.database, {}, members=care.database, node_id=uuid4()))
+
+
+class _Resting(Guard):
+    """A guard that never looks: other tests of the same database plant violations, which would stop V2 for all."""
+
+    async def watch(self, *, every_seconds: float = LOOK_SECONDS) -> None:
+        await asyncio.Event().wait()
 
 
 _APPLICATIONS: dict[int, tuple[Services, Edge]] = {}
