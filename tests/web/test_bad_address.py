@@ -26,6 +26,7 @@ QUERIES: dict[str, tuple[str, ...]] = {
     "urgency": ("x", "%00", ""),
     "search": ("%00", "a" * 101),
     "mine": ("2", "maybe", "", "%00"),
+    "exact": ("2", "maybe", "", "%00"),
     "conversation": ("abc", "", "%00", "7"),
     "before": ("abc", str(2**31), str(2**63), "-2", "", "%00"),
     "after": ("abc", str(2**31), str(-(2**63)), "-2", "", "%00"),
