@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -12,12 +13,20 @@ from babel.messages.pofile import read_po
 
 from care_collective import errors, text
 from care_collective.accounts import passwords
+from care_collective.rollout.criteria import Seen, judge
+from care_collective.rollout.policy import INTERNAL, OFF, ON
 from care_collective.web.pages.clock import Clock, zone_of
 from care_collective.web.pages.language import CATALOGUES, ENGLISH, LANGUAGES, accepted, choose
 
 WEB = CATALOGUES.parent
 SPANISH = LANGUAGES["es"]
 NOW = datetime(2026, 11, 22, 0, 30, tzinfo=UTC)
+# Every sentence that rollout/criteria.py can say.
+CRITERIA: tuple[dict[str, Any], ...] = (
+    {"orphans": 3},
+    {"attempts": 20, "successes": 19, "p95_ms": 499.6, "violations": 2, "failure_codes": {"rpc_error": 1}},
+    {"attempts": 10, "successes": 10, "violations": 0, "violations_at": NOW},
+)
 PLACEHOLDER = re.compile(r"%\(\w+\)s|</?\w+>")
 
 
@@ -68,6 +77,11 @@ def test_sentences_made_elsewhere_are_said_in_spanish_with_their_numbers() -> No
         passwords.check_new("a" * 300),
     ]
     made += [errors.wait_words(seconds) for seconds in (10, 600, 9000)]
+    for numbers in CRITERIA:
+        for stage in (OFF, INTERNAL, ON):
+            made += [
+                one.words for one in judge(stage, Seen(now=NOW, since=NOW - timedelta(days=9), **numbers)).criteria
+            ]
 
     for sentence in made:
         assert sentence is not None

@@ -31,9 +31,9 @@ async function refresh() {
   if (document.hidden || (holder && !document.activeElement.matches("summary")) || !getSelection().isCollapsed) {
     return;
   }
-  const answer = await fetch("/operator/rollout/live", { redirect: "error" });
+  const answer = await fetch("/operator/rollout/live", { redirect: "manual" });
   if (!answer.ok) {
-    throw new Error(`answered ${answer.status}`);
+    throw new Error(`answered ${answer.status}`); // 0: led to the sign-in form
   }
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const [before] = parts();
