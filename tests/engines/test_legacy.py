@@ -195,6 +195,9 @@ async def test_a_write_that_waited_for_the_move_is_not_lost(town: Town, verb: st
         # A reader meets what stood before, whole.
         page = await owner.call("get_messages", conversation_id=conversation)
         assert (page["conversation"]["version"], len(page["messages"])) == ("v1", 4)
+        # Rule 11: whoever writes waits before it looks which engine holds the conversation.
+        free = "select user_id from public.profiles where user_id = any ($1) for no key update skip locked"
+        assert await town.care.owner.fetch(free, [owner.user_id, helper.user_id]) == []
         write = asyncio.create_task(written(owner, conversation, verb))
         await waiting(town.care)
     await connection.close()
