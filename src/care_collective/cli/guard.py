@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, TextIO
 import rich_click as click
 
 from care_collective.cli.owner import as_owner
-from care_collective.cli.show import json_option, progress, show_json, show_table
+from care_collective.cli.show import (
+    by_option,
+    flag_option,
+    json_option,
+    progress,
+    reason_option,
+    show_json,
+    show_table,
+)
 
 if TYPE_CHECKING:
     from care_collective.rollout.guard.evidence import Outcome
     from care_collective.rollout.guard.replay import Replay
-
-_flag = click.option("--flag", default="messaging_v2", show_default=True, metavar="NAME", help="Which flag.")
 
 
 @click.command()
@@ -119,7 +125,7 @@ def rule() -> None:
 
 
 @rule.command("list")
-@_flag
+@flag_option
 @json_option
 def list_(*, flag: str, as_json: bool) -> None:
     """List every rule: what it does, its thresholds, whether it runs dry, who changed it.
@@ -153,9 +159,9 @@ def list_(*, flag: str, as_json: bool) -> None:
 @click.argument("name")
 @click.argument("thresholds", nargs=-1, metavar="[THRESHOLD=NUMBER]...")
 @click.option("--dry-run/--live", default=None, help="Only say what it would have done, or do it.")
-@click.option("--why", "reason", required=True, metavar="WORDS", help="The reason, kept in the history.")
-@click.option("--as", "by", metavar="EMAIL", help="The operator who acts; else the login of this machine.")
-@_flag
+@reason_option
+@by_option
+@flag_option
 def set_(
     *, name: str, thresholds: tuple[str, ...], dry_run: bool | None, reason: str, by: str | None, flag: str
 ) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from care_collective.cli.owner import beside
-from care_collective.cli.show import json_option, settings, show_json, show_table, spoken
+from care_collective.cli.show import flag_option, json_option, settings, show_json, show_table, spoken
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -58,7 +58,7 @@ def _parse(stage: str) -> "Stage":
 
 @click.command()
 @click.argument("change_id", metavar="[ID]", required=False, type=click.UUID)
-@click.option("--flag", default="messaging_v2", show_default=True, metavar="NAME", help="Which flag.")
+@flag_option
 @json_option
 def incident(*, change_id: "UUID | None", flag: str, as_json: bool) -> None:
     """Gather all about one rollback: who or which rule, why, the attempts that failed, and where to look next.

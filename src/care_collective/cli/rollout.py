@@ -10,7 +10,15 @@ from care_collective.cli.guard import replay, rule, simulate
 from care_collective.cli.numbers import show_numbers
 from care_collective.cli.owner import as_owner, beside
 from care_collective.cli.preflight import incident, preflight
-from care_collective.cli.show import json_option, settings, show_json, show_table
+from care_collective.cli.show import (
+    by_option,
+    flag_option,
+    json_option,
+    reason_option,
+    settings,
+    show_json,
+    show_table,
+)
 
 if TYPE_CHECKING:
     from care_collective.db.call import Database
@@ -19,10 +27,6 @@ if TYPE_CHECKING:
 
 _SILENT = 3
 _NO_SUCH_FUNCTION = "42883"  # the database is of an older release: it is shown what that has
-
-_flag = click.option("--flag", default="messaging_v2", show_default=True, metavar="NAME", help="Which flag.")
-_by = click.option("--as", "by", metavar="EMAIL", help="The operator who acts; else the login of this machine.")
-_reason = click.option("--why", "reason", required=True, metavar="WORDS", help="The reason, kept in the history.")
 
 _wait = click.option(
     "--wait", type=click.FloatRange(0, 600), default=5, show_default=True, help="Seconds to wait for the nodes."
@@ -85,10 +89,10 @@ def _show_change(made: "dict[str, Any]", nodes: "list[Reach]", words: str, *, as
 
 @rollout.command("set")
 @click.argument("stage")
-@_reason
+@reason_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@_by
-@_flag
+@by_option
+@flag_option
 @_wait
 @json_option
 def set_(*, stage: str, reason: str, yes: bool, by: str | None, flag: str, wait: float, as_json: bool) -> None:
@@ -128,8 +132,8 @@ def _refuse_declared(flag: str) -> None:
     help="What kind of reason it is.",
 )
 @click.argument("words")
-@_by
-@_flag
+@by_option
+@flag_option
 @_wait
 @json_option
 def kill(*, why: str, words: str, by: str | None, flag: str, wait: float, as_json: bool) -> None:
@@ -154,9 +158,9 @@ def kill(*, why: str, words: str, by: str | None, flag: str, wait: float, as_jso
 
 @rollout.command()
 @click.argument("stage", default="internal")
-@_reason
-@_by
-@_flag
+@reason_option
+@by_option
+@flag_option
 @_wait
 @json_option
 def resume(*, stage: str, reason: str, by: str | None, flag: str, wait: float, as_json: bool) -> None:
@@ -202,7 +206,7 @@ def _further(numbers: "Kpis | None") -> dict[str, Any]:
 
 
 @rollout.command()
-@_flag
+@flag_option
 @json_option
 def status(*, flag: str, as_json: bool) -> None:
     """Show the stage, who stopped it, the cohort, the nodes, the last changes, the numbers, and if the stage may end.
@@ -279,7 +283,7 @@ def _minute(at: str) -> str:
 
 @rollout.command()
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many, newest first.")
-@_flag
+@flag_option
 @json_option
 def history(*, limit: int, flag: str, as_json: bool) -> None:
     """Show every change and warning: who, when, from where to where, and why.
@@ -302,9 +306,9 @@ def cohort() -> None:
 
 @cohort.command("add")
 @click.argument("email")
-@_reason
-@_by
-@_flag
+@reason_option
+@by_option
+@flag_option
 @json_option
 def add(*, email: str, reason: str, by: str | None, flag: str, as_json: bool) -> None:
     """Name a member for the cohort.
@@ -319,9 +323,9 @@ def add(*, email: str, reason: str, by: str | None, flag: str, as_json: bool) ->
 
 @cohort.command("remove")
 @click.argument("email")
-@_reason
-@_by
-@_flag
+@reason_option
+@by_option
+@flag_option
 @json_option
 def remove(*, email: str, reason: str, by: str | None, flag: str, as_json: bool) -> None:
     """Take a member out of the cohort. Their threads stay where they are.
@@ -335,7 +339,7 @@ def remove(*, email: str, reason: str, by: str | None, flag: str, as_json: bool)
 
 
 @cohort.command("list")
-@_flag
+@flag_option
 @json_option
 def list_(*, flag: str, as_json: bool) -> None:
     """List who is named for the cohort.

@@ -23,6 +23,9 @@ T = TypeVar("T")
 _CHECKOUT_SCRIPT: Final = Path(__file__).parents[3] / "scripts" / "serve"
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Show the result as JSON.")
+flag_option = click.option("--flag", default="messaging_v2", show_default=True, metavar="NAME", help="Which flag.")
+by_option = click.option("--as", "by", metavar="EMAIL", help="The operator who acts; else the login of this machine.")
+reason_option = click.option("--why", "reason", required=True, metavar="WORDS", help="The reason, kept in the history.")
 
 
 def program() -> str:
