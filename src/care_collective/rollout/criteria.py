@@ -71,8 +71,13 @@ def judge(stage: Stage, seen: Seen) -> Exit:
     # Retiring V1 is another decision than that V2 is on for all.
     needed = [one for one in found if one.name != "retire"]
     may = all(one.state == "met" or one.reason_will_do for one in needed)
-    following = next((one for one in FORWARD if _rank(one) > _rank(stage)), None)
-    return Exit(str(stage), may, None if following is None else str(following), found)
+    after = following(stage)
+    return Exit(str(stage), may, None if after is None else str(after), found)
+
+
+def following(stage: Stage) -> Stage | None:
+    """The stage that usually comes after this one, None after the last."""
+    return next((one for one in FORWARD if _rank(one) > _rank(stage)), None)
 
 
 def goal(stage: Stage) -> float:

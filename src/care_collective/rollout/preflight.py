@@ -14,12 +14,12 @@ from care_collective.db.call import Database
 from care_collective.db.migrate import plan
 from care_collective.errors import CareError, SettingsError
 from care_collective.operations import backup, deployed, doctor
-from care_collective.rollout.policy import INTERNAL, OFF, ON, Stage
+from care_collective.rollout import criteria
+from care_collective.rollout.policy import INTERNAL, ON, Stage
 from care_collective.settings import Settings
 
 Tell = Callable[[str], None]
 
-_ORDER: Final = (OFF, INTERNAL, Stage("percentage", 1000), Stage("percentage", 5000), ON)
 _OPERATORS: Final = (
     "select count(*) from care.operators o join care.users u on u.id = o.user_id where u.deleted_at is null"
 )
@@ -44,14 +44,11 @@ class Preflight(msgspec.Struct, frozen=True):
 
 
 def following(stage: str) -> Stage:
-    """The stage that usually comes after this one (rollout.md, stages); the first where it cannot be read."""
+    """The stage that usually comes after this one, the last after itself; the first where it cannot be read."""
     try:
-        now = Stage.parse(stage)
+        return criteria.following(Stage.parse(stage)) or ON
     except ValueError:
         return INTERNAL
-    if now.kind == "percentage":
-        return next((one for one in _ORDER if one.kind == "percentage" and one.share > now.share), ON)
-    return _ORDER[min(_ORDER.index(now) + 1, len(_ORDER) - 1)]
 
 
 async def preflight(owner: Database, settings: Settings, *, stage: Stage | None, tell: Tell) -> Preflight:
