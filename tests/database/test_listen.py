@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import uuid4
 
+import asyncpg
 import pytest
 
 from care_collective.db.listen import Listener
@@ -124,6 +125,22 @@ async def test_a_connection_without_an_answer_is_given_up(shared: Care, monkeypa
         await ear.until(lambda: ear.rereads == 2)
         await notify(shared, "care_silent", "back")
         await ear.until(lambda: ear.heard == ["back"])
+
+
+async def test_a_driver_that_loses_its_count_is_one_more_loss(shared: Care, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect, faults = asyncpg.connect, [asyncpg.InternalClientError("unexpected message")]
+
+    async def faulty(*arguments: object, **options: object) -> asyncpg.Connection:
+        if faults:
+            raise faults.pop()
+        return await connect(*arguments, **options)
+
+    monkeypatch.setattr("care_collective.db.listen.asyncpg.connect", faulty)
+    ear = Ear()
+    async with listening(shared) as (listener, _):
+        listener.subscribe("care_lost", ear.hear, reread=ear.reread)
+        await ear.until(lambda: ear.rereads == 1)
+    assert not faults
 
 
 async def test_one_subscribers_fault_makes_nobody_else_deaf(shared: Care) -> None:

@@ -79,7 +79,9 @@ class Listener:
         while True:
             try:
                 await self._session()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except (
+                OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError
+            ) as error:  # fmt: skip
                 log.warning("db.listener_away", error_type=type(error).__name__)
             finally:
                 # A connection that was there comes back at once; a server that is away is asked less and less.

@@ -7,6 +7,7 @@ from pathlib import Path
 from socket import socket
 from typing import Any, cast
 
+import structlog
 from litestar import Litestar, Request
 from litestar.datastructures import CacheControlHeader, State
 from litestar.static_files import create_static_files_router
@@ -21,36 +22,47 @@ from care_collective.web.pages import accounts, messages, problems, reference, r
 from care_collective.web.security import SAFE_METHODS
 from care_collective.web.services import Services
 
+log = structlog.get_logger("care_collective.web")
+
+
+@asynccontextmanager
+async def running(services: Services, metrics: socket | None) -> AsyncIterator[None]:
+    """What runs beside the requests, and ends when they have. Closes the services."""
+    with suppress(CareError):  # the first answer is by the flag as it stands, not by what holds before it was read
+        await services.flags.refresh()
+    beside = [
+        asyncio.create_task(work)
+        for work in (
+            keep_pruned(services.database),
+            services.listener.run(),
+            services.relay.run(),
+            services.flags.follow(),
+            services.outcomes.run(),
+            services.guard.watch(),
+            services.alerts.tell_for_ever(),
+        )
+    ]
+    for task in beside:
+        task.add_done_callback(_tell_of_fault)
+    try:
+        async with telling(services, metrics):
+            yield
+    finally:
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+        await services.outcomes.close()
+        await services.close()
+
+
+def _tell_of_fault(task: asyncio.Task[None]) -> None:
+    """Logs what ended a task that was to go on for ever: no request would miss it."""
+    if not task.cancelled() and task.exception() is not None:
+        log.error("web.task_ended", task=repr(task.get_coro()), exc_info=task.exception())
+
 
 def make_app(services: Services, metrics: socket | None = None) -> Edge:
     """The ASGI application of one process. `services` are closed with it; `metrics` is where it tells Prometheus."""
-
-    @asynccontextmanager
-    async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        with suppress(CareError):  # the first answer is by the flag as it stands, not by what holds before it was read
-            await services.flags.refresh()
-        # What runs beside the requests, and ends when they have.
-        beside = [
-            asyncio.create_task(work)
-            for work in (
-                keep_pruned(services.database),
-                services.listener.run(),
-                services.relay.run(),
-                services.flags.follow(),
-                services.outcomes.run(),
-                services.guard.watch(),
-                services.alerts.tell_for_ever(),
-            )
-        ]
-        try:
-            async with telling(services, metrics):
-                yield
-        finally:
-            for task in beside:
-                task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
-            await services.outcomes.close()
-            await services.close()
 
     async def after_response(request: Request[Any, Any, Any]) -> None:
         # Here for every verb there is and will be; what other processes write is found by looking.
@@ -80,7 +92,7 @@ def make_app(services: Services, metrics: socket | None = None) -> Edge:
         request_class=StrictRequest,
         request_max_body_size=MAX_BYTES,
         exception_handlers=handlers,
-        lifespan=[lifespan],
+        lifespan=[lambda _: running(services, metrics)],
         after_response=after_response,
         state=State({"services": services}),
         openapi_config=None,  # made once a process, in description.py

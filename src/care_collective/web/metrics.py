@@ -5,7 +5,7 @@ Every label has few values, known beforehand; no ids, no words.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from socket import socket
 from typing import Any, Final, cast
@@ -24,6 +24,7 @@ from care_collective import __version__
 from care_collective.errors import CareError
 from care_collective.rollout.outcomes import BOUNDS_MS, Outcomes
 from care_collective.rollout.policy import BUCKETS, MESSAGING_V2, is_for_all
+from care_collective.web.edge import Application, Receive, Scope, Send
 from care_collective.web.services import Services
 
 PATH: Final = "/metrics"
@@ -33,20 +34,11 @@ _DATABASE_SECONDS: Final = 2.0
 
 _PROCESS: Final = ProcessCollector(registry=None)
 
-Application = Callable[
-    [
-        MutableMapping[str, Any],
-        Callable[[], Awaitable[MutableMapping[str, Any]]],
-        Callable[[MutableMapping[str, Any]], Awaitable[None]],
-    ],
-    Awaitable[None],
-]
-
 
 def make_metrics_app(services: Services) -> Application:
     """The ASGI application behind the address of the metrics; it has one path."""
 
-    async def application(scope: MutableMapping[str, Any], _: object, send: Any) -> None:  # noqa: ANN401  ASGI's own
+    async def application(scope: Scope, _: Receive, send: Send) -> None:
         known = scope["path"] == PATH and scope["method"] in {"GET", "HEAD"}
         body = await exposition(services) if known else b"Look at /metrics.\n"
         kind = CONTENT_TYPE_LATEST if known else "text/plain; charset=utf-8"
