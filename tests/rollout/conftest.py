@@ -92,7 +92,7 @@ delete from care.rollout_episodes;
 delete from care.rollout_rules;
 delete from care.rollout_nodes;
 delete from care.operators;
-update care.rollout_flags set stage = 'on', stopped = null;
+update care.rollout_flags set stage = 'on', stopped = null, retired_at = null;
 update care.rollout_probes set due_at = now(), node_id = null, probed_at = null, v2_alone = 0, v1_too = 0, code = null;
 update care.rollout_checks set due_at = now(), place = null, place_community = null, suspects = '{}',
   suspect_communities = '{}', found = 0, detail = null;

@@ -150,6 +150,15 @@ async def test_kill_resume_and_warn_are_told_and_other_changes_are_not(deployed:
     assert {"kill": "open in V1", "resume": "stage internal", "warn": "open as before"}[action] in change.consequence()
 
 
+async def test_a_stop_after_v1_has_retired_is_told_as_a_pause(deployed: Deployment) -> None:
+    await deployed.care.owner.execute("update care.rollout_flags set retired_at = now()")
+    await trip(deployed)
+    told = list[Change]()
+    await Alerts(deployed.care.database, {"kept": _keep(told)}).tell()
+    (change,) = told
+    assert "New offers are paused" in change.consequence()
+
+
 async def test_what_one_channel_has_told_is_not_told_again_when_another_failed(deployed: Deployment) -> None:
     await operator(deployed)
     await trip(deployed)

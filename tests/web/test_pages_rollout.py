@@ -111,6 +111,9 @@ async def test_it_says_in_one_sentence_how_it_stands_and_what_to_do(scratch: Car
             "The guard stopped it by itself", "4 of the last 4 offers <b>failed</b>", "attempts 4, failures 4",
         )  # fmt: skip
         assert [sheet.offers(verb) for verb in ("/stop", "/go-on")] == [False, True]
+        assert "V1 is retired" not in sheet.said
+        await scratch.owner.execute("update care.rollout_flags set retired_at = now()")
+        await said("V1 is retired. Where a conversation would open in V1, new offers are paused")
         await changed(scratch, node, "resume", stage="on")
         await node.guard.look()
         await said("New conversations open in V2 for everybody. All is well.")

@@ -7,7 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
+from care_collective.db.call import Database
 from care_collective.rollout.kpis import Rollout
+from care_collective.rollout.switch import command
 from care_collective.web.api import rollout, schemas
 from care_collective.web.services import Services
 from harness import FIRST_WORDS, Care, Person, Town
@@ -107,6 +109,18 @@ async def test_an_operator_moves_stops_and_resumes_and_everybody_else_is_refused
         health = (await client.get("/api/health")).json()["flag"]
         expected = {"messaging_v2": "internal", "source": "database:stage", "alarm": False, "stale": False}
         assert health.items() >= {**expected, "generation": node.flags.generation}.items()
+
+        assert health["off_means"] == "v1"
+        retired = {"reason": "It is time", "force": "true"}
+        (await command(Database(scratch.owner), "retire", retired, by=email, login="a test")).data()
+        await node.flags.refresh()
+        assert (await client.get("/api/health")).json()["flag"]["off_means"] == "paused"
+        assert shaped(await client.get(ROLLOUT, headers=bearer(operator)), Rollout).retired
+        paused = await client.post(
+            start(await town.request(owner)), json={"initial_message": FIRST_WORDS}, headers=bearer(member)
+        )
+        found = refused(paused, 503, "unavailable", "paused")
+        assert found.error.startswith("New offers are paused")
     assert (email, "rollout.kill", True) in await audited(scratch)
 
 

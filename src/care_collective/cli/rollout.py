@@ -139,9 +139,9 @@ def _refuse_declared(flag: str) -> None:
 def kill(*, why: str, words: str, by: str | None, flag: str, wait: float, as_json: bool) -> None:
     """Stop V2 on every node at once, with the reason in WORDS.
 
-    New conversations open in V1; every thread goes on where it is. Needs no deploy and no restart. Returns when every
-    node has it in force, and says after how many seconds. Exit 1 says that it was stopped already, 3 that a node is
-    silent.
+    New conversations open in V1, or new offers are paused once that is retired; every thread goes on where it is. Needs
+    no deploy and no restart. Returns when every node has it in force, and says after how many seconds. Exit 1 says that
+    it was stopped already, 3 that a node is silent.
 
     \b
     Example:
@@ -151,7 +151,8 @@ def kill(*, why: str, words: str, by: str | None, flag: str, wait: float, as_jso
     _show_change(
         made,
         nodes,
-        f"{flag} is stopped: new conversations open in V1, and every thread goes on where it is.",
+        f"{flag} is stopped: new conversations open in V1 (or are paused, once that is retired), and every thread goes "
+        "on where it is.",
         as_json=as_json,
     )
 
@@ -238,6 +239,8 @@ def _show_status(found: dict[str, Any]) -> None:
     else:
         click.echo(f"{found['name']}: stopped since {_minute(stop['at'])}; the stage before was {found['stage']}")
         click.echo(f"{found['stopped'].capitalize()} by {stop['actor']} ({stop['why']}): {stop['words']}")
+    if found.get("retired"):  # no answer of an older release has it
+        click.echo("V1 is retired: whoever is outside V2 cannot offer, and every thread goes on.")
     emails = ", ".join(member["email"] for member in found["cohort"])
     click.echo(f"Cohort: {emails or 'coordinators and operators, as nobody is named'}")
     nodes = [

@@ -40,10 +40,16 @@ _CONSEQUENCES: Final[Mapping[str, str]] = {
     "warn": "Nothing was changed: new conversations open as before.",
     "resume": "New conversations open by the stage {to_stage}.",
 }
+_PAUSED: Final = (
+    "New offers are paused from now on, as V1 is retired; conversations go on. It stays so until a person resumes."
+)
 
 
 class Change(msgspec.Struct, frozen=True):
-    """A row of the flag's history that operators are to be told. `told_by`: the channels that have told it."""
+    """A row of the flag's history that operators are to be told. `told_by`: the channels that have told it.
+
+    `retired`: V1 is, so that off means paused.
+    """
 
     id: UUID
     flag: str
@@ -57,6 +63,7 @@ class Change(msgspec.Struct, frozen=True):
     numbers: dict[str, Any] | None = None
     told_by: tuple[str, ...] = ()
     tries: int = 1
+    retired: bool = False
 
     def subject(self) -> str:
         """What happened, in one line."""
@@ -64,6 +71,8 @@ class Change(msgspec.Struct, frozen=True):
 
     def consequence(self) -> str:
         """What that means for who offers help now."""
+        if self.retired and self.action in ("trip", "kill"):
+            return _PAUSED
         return _CONSEQUENCES[self.action].format(to_stage=self.to_stage)
 
     def text(self, base_url: str) -> str:

@@ -32,8 +32,11 @@ begin
     'changes', (select coalesce(jsonb_agg(jsonb_build_object(
                          'id', c.id, 'flag', c.flag, 'at', c.at, 'actor', c.actor, 'action', c.action,
                          'from_stage', c.from_stage, 'to_stage', c.to_stage, 'why', c.why, 'words', c.words,
-                         'numbers', c.numbers, 'told_by', c.told_by, 'tries', c.tries) order by c.at), '[]')
+                         'numbers', c.numbers, 'told_by', c.told_by, 'tries', c.tries,
+                         'retired', f.retired_at is not null) order by c.at), '[]')
                   from care.rollout_changes c
+                  join care.rollout_flags f
+                    on f.name = c.flag
                  where c.id = any (v_ids)),
     'waiting', (select count(*)
                   from care.rollout_changes c
