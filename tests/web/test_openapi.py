@@ -15,6 +15,7 @@ from care_collective.cli import group
 from care_collective.errors import STATUS, Code
 from care_collective.web import functions, offered
 from care_collective.web.edge import Edge
+from care_collective.web.pages.reference import rendered
 from care_collective.web.services import Services
 from web_harness import MakeClient, application_of
 
@@ -188,3 +189,11 @@ async def test_the_page_for_people_shows_every_operation_and_every_shape(
         assert shown in answer.text
     assert "<script" not in answer.text
     assert "Open to everybody." in answer.text
+
+
+async def test_the_page_for_people_is_made_once_a_language_whoever_asks(client: MakeClient) -> None:
+    before = rendered.cache_info().misses
+    pages = [await client(None).get("/docs/api", headers={"Accept-Language": tag}) for tag in ["es", "en", "fr"] * 3]
+    assert rendered.cache_info().misses - before <= 2
+    assert len({page.text.split("<h2", 2)[2] for page in pages[:2]}) == 2
+    assert "&lt;h2" not in pages[0].text

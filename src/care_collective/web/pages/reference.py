@@ -10,7 +10,7 @@ from litestar import Request, Response, Router, get
 
 from care_collective.web import security
 from care_collective.web.description import document
-from care_collective.web.pages.rendering import current_member, page
+from care_collective.web.pages.rendering import ENVIRONMENTS, current_member, frame, render
 
 AnyRequest = Request[Any, Any, Any]
 _ROOMS: Final = {
@@ -171,11 +171,18 @@ def _range(schema: dict[str, Any]) -> str:
     return f", {least:.0f} to {most:.0f}"
 
 
+@cache
+def rendered(language: str) -> str:
+    """All calls and shapes in a language, as HTML: it takes as long as ten other pages, and anybody may ask for it."""
+    return ENVIRONMENTS[language].get_template("reference/_calls.html").render(reference=reference())
+
+
 @get("/docs/api")
 async def api(request: AnyRequest) -> Response[str]:
     """The API, for people to read."""
-    made = await asyncio.to_thread(reference)
-    return await page(request, "reference/api.html", member=await current_member(request), reference=made)
+    shown = await frame(request, await current_member(request))
+    calls = await asyncio.to_thread(rendered, shown["clock"].language.code)
+    return render("reference/api.html", **shown, rooms=list(reference().rooms), calls=calls)
 
 
 router = Router("/", guards=[security.anyone], include_in_schema=False, route_handlers=[api])
