@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from math import isfinite
-from typing import Annotated
 
 import msgspec
 
@@ -11,9 +10,7 @@ from care_collective.db.call import Database
 from care_collective.errors import CareError, Code
 from care_collective.rollout import switch
 from care_collective.rollout.guard.evidence import Outcome
-from care_collective.rollout.guard.rules import RULES, Action, Changed, in_force
-
-Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+from care_collective.rollout.guard.rules import RULES, Action, Changed, Moment, in_force
 
 
 class Shown(msgspec.Struct, frozen=True):

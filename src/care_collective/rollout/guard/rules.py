@@ -14,6 +14,7 @@ import msgspec
 from care_collective.rollout.guard.detector import TRIP_LEVEL, Detector
 from care_collective.rollout.guard.evidence import EXISTS, Evidence, Outcome
 
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 Action = Literal["none", "hold", "warn", "rollback"]
 Numbers = dict[str, float | int | str]
 _STRENGTH: Final[Mapping[Action, int]] = {"none": 0, "hold": 1, "warn": 2, "rollback": 3}
@@ -52,7 +53,7 @@ class Changed(msgspec.Struct, frozen=True):
 
     thresholds: dict[str, float]
     dry_run: bool
-    updated_at: Annotated[datetime, msgspec.Meta(tz=True)]
+    updated_at: Moment
     updated_by: str
 
 
