@@ -66,6 +66,10 @@ async def test_both_engines_are_counted_side_by_side(scratch: Care) -> None:
     assert 400 < v2["p99_ms"] <= 500
     (day,) = found["adoption"][-1:]
     assert (sum(d["v1"] for d in found["adoption"]), sum(d["v2"] for d in found["adoption"])) == (6, 18)
+    assert (sum(d["v1_failures"] for d in found["adoption"]), sum(d["v2_failures"] for d in found["adoption"])) == (
+        4,
+        2,
+    )
     assert day["share"] == round(day["v2"] / (day["v1"] + day["v2"]), 4)
 
 

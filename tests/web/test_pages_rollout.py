@@ -110,6 +110,7 @@ async def test_it_says_in_one_sentence_how_it_stands_and_what_to_do(scratch: Car
             "V2 is stopped. New conversations open in V1, and every conversation goes on.",
             "The guard stopped it by itself", "4 of the last 4 offers <b>failed</b>", "attempts 4, failures 4",
         )  # fmt: skip
+        assert "b" not in [tag for tag, _ in sheet.tags]
         assert [sheet.offers(verb) for verb in ("/stop", "/go-on")] == [False, True]
         assert "V1 is retired" not in sheet.said
         await scratch.owner.execute("update care.rollout_flags set retired_at = now()")
@@ -144,9 +145,13 @@ async def test_the_switch_asks_once_more_says_what_happens_and_happens_once(scra
     async with _operator(node, town) as client:
 
         async def asked(form_of: str, path: str = PAGE, **typed: Any) -> Sheet:  # noqa: ANN401
-            answer = await sent(client, (await opened(client, path)).form(form_of), **typed)
-            assert answer.status_code == 200, Sheet(answer.text).said
-            return Sheet(answer.text)
+            form = (await opened(client, path)).form(form_of)
+            answer = await sent(client, form, **typed)
+            sheet = Sheet(answer.text)
+            assert answer.status_code == 200, sheet.said
+            # One form is one change, however often somebody is asked whether they are sure.
+            assert sheet.form(form_of).fields["key"] == form.fields["key"]
+            return sheet
 
         sheet = await asked("/move", f"{PAGE}/move", stage="internal", reason="Everything is ready <i>now</i>")
         assert "New conversations open in V2 for: The first group only (internal)." in sheet.said
