@@ -15,6 +15,7 @@ declare
   v_me care.writing;
   v_id uuid;
   v_now timestamptz;
+  v_before timestamptz;
 begin
   v_offer := care.admit_offer(care.caller(), p_help_request_id, p_initial_message);
   v_me := v_offer.me;
@@ -35,12 +36,14 @@ begin
     values (v_me.community_id, p_help_request_id, v_me.user_id, v_offer.requester_id, v_now, v_now)
     returning id into v_id;
   else
-    -- Under way again: legacy repair keeps off for a while.
+    -- Under way again: legacy repair keeps off for a minute at least.
     v_now := clock_timestamp();
+    v_before := v_now - interval '30 seconds';
     update public.conversations c
        set updated_at = v_now
      where c.community_id = v_me.community_id
-       and c.id = v_id;
+       and c.id = v_id
+       and c.updated_at < v_before;
   end if;
   -- The key is taken and has no answer yet: step three gives it one together with the message.
   perform care.remember(v_me, jsonb_build_object('conversation_id', v_id));
