@@ -275,6 +275,20 @@ async def test_a_member_with_too_many_streams_loses_the_oldest_and_an_address_is
         hub.open(stage.helper.user_id, None, "203.0.113.9")
 
 
+async def test_a_stream_with_a_request_behind_it_ends_with_its_connection(services: Services, stage: Stage) -> None:
+    headers = {"Host": stage.town.host, **bearer(stage.owner)}
+    one = "\r\n".join([f"GET {STREAM} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""])
+    async with serving(services) as port, asyncio.timeout(10):
+        for behind in (0, 1, 5):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(one.encode() * (1 + behind))
+            while len(services.live) == 0:  # noqa: ASYNC110  a number has no event
+                await asyncio.sleep(0.01)
+            writer.transport.abort()
+            while len(services.live) > 0:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+
 async def test_a_stop_ends_streams_at_once(services: Services, stage: Stage) -> None:
     loop = asyncio.get_running_loop()
     headers = {"Host": stage.town.host, **bearer(stage.owner)}

@@ -2,13 +2,14 @@
 
 import resource
 from asyncio import TimerHandle
+from collections import deque
 from collections.abc import Callable
 from socket import AF_INET, AF_INET6, IPPROTO_TCP, TCP_USER_TIMEOUT, create_server, socket
 from typing import Any, Final, cast
 
 import openfeature.api
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from care_collective.errors import SettingsError
 from care_collective.operations.startup import Deployment
@@ -37,6 +38,7 @@ class Protocol(HttpToolsProtocol):
         self._head: int | None = None
         self._trailers = 0
         self._deadline: TimerHandle | None = None
+        self._unanswered: deque[RequestResponseCycle] = deque()
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401  the server's own
         """The transport's call at its beginning: a first request has to come."""
@@ -48,8 +50,12 @@ class Protocol(HttpToolsProtocol):
         self._expect(HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The transport's call at its end."""
+        """The transport's call at its end. Tells every request: the server itself tells the last one that came in,
+        and a stream with another request behind it would go on for nobody."""
         self._expect(None)
+        for cycle in self._unanswered:
+            cycle.disconnected = not cycle.response_complete
+            cycle.message_event.set()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
@@ -72,6 +78,10 @@ class Protocol(HttpToolsProtocol):
         self._head = None
         self._expect(BODY_SECONDS)
         super().on_headers_complete()
+        while self._unanswered and self._unanswered[0].response_complete:
+            self._unanswered.popleft()
+        if self.cycle is not None:  # a wish for another protocol has none
+            self._unanswered.append(self.cycle)
 
     def on_message_complete(self) -> None:
         """The parser's call at the end of a request. Between requests the server's own keep-alive bound holds."""
