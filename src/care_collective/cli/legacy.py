@@ -8,7 +8,7 @@ from uuid import UUID
 
 import rich_click as click
 
-from care_collective.cli.show import json_option, progress, run, settings, show_json, show_table, spoken
+from care_collective.cli.show import json_option, minute, progress, run, settings, show_json, show_table, spoken
 
 if TYPE_CHECKING:
     from care_collective.db.call import Database
@@ -67,7 +67,7 @@ def status(*, as_json: bool) -> None:
         show_table(
             ("conversation", "community", "opened", "age"),
             [
-                (o["conversation_id"], o["community_id"], _minute(o["opened_at"]), _age(o["age_seconds"]))
+                (o["conversation_id"], o["community_id"], minute(o["opened_at"]), _age(o["age_seconds"]))
                 for o in found["orphans"]
             ],
         )
@@ -79,18 +79,14 @@ def status(*, as_json: bool) -> None:
 
 def _retirement(found: dict[str, Any]) -> str:
     if found["retired_at"] is not None:
-        return f"V1 is retired since {_minute(found['retired_at'])}: off means that new offers are paused."
-    last = "never" if found["last_opening"] is None else _minute(found["last_opening"])
+        return f"V1 is retired since {minute(found['retired_at'])}: off means that new offers are paused."
+    last = "never" if found["last_opening"] is None else minute(found["last_opening"])
     if found["may"]:
         return f"V1 may retire: its last opening was {last}."
     if found["from"] is None:
         stood = found["stopped"] or f"at {found['stage']}"
         return f"V1 may not retire: V2 is {stood}, and has to be at on for 44 days. V1's last opening was {last}."
-    return f"V1 may not retire before {_minute(found['from'])}, if it opens nothing more. Its last opening was {last}."
-
-
-def _minute(at: str) -> str:
-    return f"{at[:16].replace('T', ' ')} UTC"
+    return f"V1 may not retire before {minute(found['from'])}, if it opens nothing more. Its last opening was {last}."
 
 
 def _age(seconds: int) -> str:

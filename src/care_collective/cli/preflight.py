@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from care_collective.cli.owner import beside
-from care_collective.cli.show import flag_option, json_option, settings, show_json, show_table, spoken
+from care_collective.cli.show import flag_option, json_option, second, settings, show_json, show_table, spoken
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -84,7 +84,7 @@ def _show(found: "Incident") -> None:
     change = found.change
     done = {"kill": "Stopped", "trip": "Rolled back"}.get(change["action"], "Warned")
     click.echo(
-        f"{done} by {change['actor']} at {_second(change['at'])}, at the stage {change['stage']} ({change['why']})"
+        f"{done} by {change['actor']} at {second(change['at'])}, at the stage {change['stage']} ({change['why']})"
     )
     click.echo(change["words"])
     for name, number in (change["numbers"] or {}).items():
@@ -92,25 +92,21 @@ def _show(found: "Incident") -> None:
     click.echo(f"Reference: {change['id']}, told by {', '.join(change['told_by']) or 'nobody yet'}")
     if found.resumed is not None:
         again = found.resumed
-        click.echo(f"Resumed by {again['actor']} at {_second(again['at'])}, at {again['to_stage']}: {again['words']}")
+        click.echo(f"Resumed by {again['actor']} at {second(again['at'])}, at {again['to_stage']}: {again['words']}")
     said = ", ".join(f"{code} {count}" for code, count in sorted(found.codes.items())) or "none"
-    click.echo(f"\nAttempts in V2 from {_second(found.since)} to {_second(found.until)}: {said}")
+    click.echo(f"\nAttempts in V2 from {second(found.since)} to {second(found.until)}: {said}")
     if found.attempts:
         show_table(
             ("at", "code", "endpoint", "ms", "reference"),
-            [(_second(a["at"]), a["code"], a["endpoint"], a["duration_ms"], a["reference"]) for a in found.attempts],
+            [(second(a["at"]), a["code"], a["endpoint"], a["duration_ms"], a["reference"]) for a in found.attempts],
         )
     if found.problems:
         click.echo("\nProblems that members told of:")
         show_table(
             ("at", "code", "engine", "reference"),
-            [(_second(p["at"]), p["code"], p["version"], p["reference"]) for p in found.problems],
+            [(second(p["at"]), p["code"], p["version"], p["reference"]) for p in found.problems],
         )
     click.echo("\nLook for:")
     for hint in found.look_for:
         click.echo(f"- {spoken(hint)}")
     click.echo(f"\nBring the same about, away from any data: {spoken(found.rehearse)}")
-
-
-def _second(at: str) -> str:
-    return f"{at[:19].replace('T', ' ')} UTC"

@@ -14,6 +14,7 @@ from care_collective.cli.show import (
     by_option,
     flag_option,
     json_option,
+    minute,
     reason_option,
     settings,
     show_json,
@@ -235,9 +236,9 @@ def status(*, flag: str, as_json: bool) -> None:
 def _show_status(found: dict[str, Any]) -> None:
     stop = found["stopped_by"]
     if stop is None:
-        click.echo(f"{found['name']}: {found['stage']} ({_share(found['stage'])}), since {_minute(found['since'])}")
+        click.echo(f"{found['name']}: {found['stage']} ({_share(found['stage'])}), since {minute(found['since'])}")
     else:
-        click.echo(f"{found['name']}: stopped since {_minute(stop['at'])}; the stage before was {found['stage']}")
+        click.echo(f"{found['name']}: stopped since {minute(stop['at'])}; the stage before was {found['stage']}")
         click.echo(f"{found['stopped'].capitalize()} by {stop['actor']} ({stop['why']}): {stop['words']}")
     if found.get("retired"):  # no answer of an older release has it
         click.echo("V1 is retired: whoever is outside V2 cannot offer, and every thread goes on.")
@@ -274,14 +275,10 @@ def _show_changes(changes: list[dict[str, Any]]) -> None:
     show_table(
         ("when", "who", "what", "from", "to", "why", "words"),
         [
-            (_minute(c["at"]), c["actor"], c["action"], c["from_stage"], c["to_stage"], c["why"], c["words"])
+            (minute(c["at"]), c["actor"], c["action"], c["from_stage"], c["to_stage"], c["why"], c["words"])
             for c in changes
         ],
     )
-
-
-def _minute(at: str) -> str:
-    return f"{at[:16].replace('T', ' ')} UTC"
 
 
 @rollout.command()
@@ -356,7 +353,7 @@ def list_(*, flag: str, as_json: bool) -> None:
         show_json({"cohort": members})
     elif members:
         show_table(
-            ("e-mail", "added by", "since"), [(m["email"], m["added_by"], _minute(m["added_at"])) for m in members]
+            ("e-mail", "added by", "since"), [(m["email"], m["added_by"], minute(m["added_at"])) for m in members]
         )
     else:
         click.echo("Nobody is named: it is coordinators and operators.")

@@ -98,6 +98,16 @@ def progress() -> Iterator[Callable[[str], None]]:
         yield lambda text: status.update(f"{text} …")
 
 
+def minute(at: str) -> str:
+    """A time of the database's, ISO 8601 in UTC, as people read it, to the minute."""
+    return f"{at[:16].replace('T', ' ')} UTC"
+
+
+def second(at: str) -> str:
+    """The same to the second."""
+    return f"{at[:19].replace('T', ' ')} UTC"
+
+
 def show_json(result: object) -> None:
     """Shows a result as indented JSON."""
     import msgspec
