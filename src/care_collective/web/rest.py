@@ -7,7 +7,7 @@ does.
 
 from typing import Any, Final
 
-from litestar import Request, Response, Router, post, route
+from litestar import Response, Router, post, route
 from litestar.enums import HttpMethod
 from litestar.params import FromPath
 
@@ -16,14 +16,13 @@ from care_collective.db.call import NOBODY, Caller
 from care_collective.errors import CareError
 from care_collective.web import offered, postgrest, security
 from care_collective.web.body import parse
+from care_collective.web.security import AnyRequest
 
 _JSON: Final = "application/json"
 _OBJECT: Final = "application/vnd.pgrst.object+json"  # as .single() asks: here every answer is one object
 _READABLE: Final = frozenset(
     {"*/*", "application/*", _JSON, "application/vnd.pgrst.object", "application/vnd.pgrst.array+json", _OBJECT}
 )
-
-AnyRequest = Request[Any, Any, Any]
 
 
 @post("/{function:str}", status_code=200)

@@ -6,6 +6,7 @@ Rights are not judged here: every function judges its caller itself (rule 5).
 from typing import Any, Final, cast
 from uuid import UUID
 
+from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.datastructures import Cookie
 from litestar.handlers.base import BaseRouteHandler
@@ -24,6 +25,9 @@ CSRF_FIELD: Final = "csrf_token"
 LONGEST_KEY: Final = 255
 
 Connection = ASGIConnection[Any, Any, Any, Any]
+AnyRequest = Request[Any, Any, Any]
+# One whose caller a guard has found.
+MemberRequest = Request[Caller, Any, Any]
 
 
 def services(connection: Connection) -> Services:

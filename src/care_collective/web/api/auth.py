@@ -1,10 +1,10 @@
 """Joining, signing in and out, one's own account. These answers carry secrets, so they take no idempotency key."""
 
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response, Router, get, post
+from litestar import Response, Router, get, post
 from litestar.params import JSONBody
 
 from care_collective.accounts import sessions, tokens
@@ -13,8 +13,8 @@ from care_collective.db.call import Caller
 from care_collective.errors import CareError, Code
 from care_collective.web import security
 from care_collective.web.api import replies, schemas
+from care_collective.web.security import AnyRequest
 
-AnyRequest = Request[Any, Any, Any]
 TOKEN_SECONDS: Final = 3600
 
 

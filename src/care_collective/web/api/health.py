@@ -2,15 +2,15 @@
 
 from typing import Any, Final
 
-from litestar import Request, Response, Router, get
+from litestar import Response, Router, get
 from litestar.openapi.datastructures import ResponseSpec
 
 from care_collective.errors import Code
 from care_collective.operations import health
 from care_collective.web import security
 from care_collective.web.api import replies, schemas
+from care_collective.web.security import AnyRequest
 
-AnyRequest = Request[Any, Any, Any]
 _REFUSALS: Final = (Code.UNAUTHENTICATED, Code.UNAVAILABLE, Code.RPC_ERROR)
 
 

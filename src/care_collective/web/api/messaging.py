@@ -1,11 +1,11 @@
 """Conversations over HTTP: offer, list, read, write, mark, decide, close, reopen. Both engines, through the facade."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response, Router, get, post
+from litestar import Response, Router, get, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from care_collective import text
@@ -15,8 +15,7 @@ from care_collective.messaging.service import Messaging
 from care_collective.web import security
 from care_collective.web.api import replies, schemas
 from care_collective.web.body import check_query
-
-MemberRequest = Request[Caller, Any, Any]
+from care_collective.web.security import MemberRequest
 
 
 class Offer(msgspec.Struct, frozen=True):

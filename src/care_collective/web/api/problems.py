@@ -1,18 +1,18 @@
 """Problems over HTTP: a member tells that a conversation could not be opened or used."""
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response, Router, post
+from litestar import Response, Router, post
 from litestar.params import JSONBody
 
 from care_collective import text
-from care_collective.db.call import Caller
 from care_collective.errors import Code
 from care_collective.web import security
 from care_collective.web.api import replies, schemas
 from care_collective.web.body import check_query
+from care_collective.web.security import MemberRequest
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -27,7 +27,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 @post("/", responses=schemas.answers(schemas.ProblemReported, *schemas.ADDITIONS, Code.RATE_LIMITED, status=201))
-async def report_problem(request: Request[Caller, Any, Any], data: JSONBody[Problem]) -> Response[bytes]:
+async def report_problem(request: MemberRequest, data: JSONBody[Problem]) -> Response[bytes]:
     """Tell that a conversation could not be opened or used. 5 an hour; an id that is not the caller's is left out."""
     answer = await security.services(request).messaging.report_problem(request.user, **msgspec.structs.asdict(data))
     return replies.passed_on(answer, status=201)

@@ -1,21 +1,19 @@
 """Help requests over HTTP: ask, browse, change, end."""
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response, Router, get, post, put
+from litestar import Response, Router, get, post, put
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from care_collective import text
-from care_collective.db.call import Caller
 from care_collective.errors import Code
 from care_collective.requests.service import Ask, Category, Filters, Listed, Requests, Urgency
 from care_collective.web import security
 from care_collective.web.api import replies, schemas
 from care_collective.web.body import check_query
-
-MemberRequest = Request[Caller, Any, Any]
+from care_collective.web.security import MemberRequest
 
 
 class Reason(msgspec.Struct, frozen=True):

@@ -1,21 +1,19 @@
 """The flag over HTTP, for operators: how it stands, and the switch. Who may, the function says, and audits it."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response, Router, get, post
+from litestar import Response, Router, get, post
 from litestar.params import JSONBody, QueryParameter
 
 from care_collective import text
-from care_collective.db.call import Caller
 from care_collective.rollout import kpis, switch
 from care_collective.rollout.kpis import Kpis, Rollout
 from care_collective.web import security
 from care_collective.web.api import replies, schemas
 from care_collective.web.body import check_query
-
-MemberRequest = Request[Caller, Any, Any]
+from care_collective.web.security import MemberRequest
 
 # Absent is allowed by the shape and refused by the function, so that the attempt is in the audit log.
 Why = Annotated[str | None, text.CHANGE_REASON.described]

@@ -22,9 +22,9 @@ from care_collective.messaging.service import Messaging
 from care_collective.notifications.live import Hub, Stream
 from care_collective.web import security
 from care_collective.web.api import schemas
-from care_collective.web.api.messaging import MemberRequest
 from care_collective.web.body import check_query, refusal
 from care_collective.web.doorkeeper import household
+from care_collective.web.security import MemberRequest
 
 # Seconds between two signs of life. At each the tables are read too: whatever was not told is found then.
 KEEP_ALIVE_SECONDS: Final = 20.0

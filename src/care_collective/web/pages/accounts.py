@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response, Router, get, post
+from litestar import Response, Router, get, post
 from litestar.response import Redirect
 
 from care_collective.accounts import sessions
@@ -14,9 +14,7 @@ from care_collective.errors import CareError
 from care_collective.web import security
 from care_collective.web.api.auth import community_of, open_session
 from care_collective.web.pages import forms
-from care_collective.web.pages.rendering import current_member, page, require_member
-
-AnyRequest = Request[Any, Any, Any]
+from care_collective.web.pages.rendering import AnyRequest, current_member, page, require_member
 
 
 async def _signed_in(request: AnyRequest, token: str, path: str) -> Redirect:

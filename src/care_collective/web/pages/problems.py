@@ -2,14 +2,12 @@
 
 from typing import Any
 
-from litestar import Request, Response, Router, get, post
+from litestar import Response, Router, get, post
 
 from care_collective.errors import CareError, Code
 from care_collective.web import security
 from care_collective.web.pages import forms
-from care_collective.web.pages.rendering import page, require_member
-
-AnyRequest = Request[Any, Any, Any]
+from care_collective.web.pages.rendering import AnyRequest, page, require_member
 
 
 @get("/problems")

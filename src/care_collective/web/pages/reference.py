@@ -6,13 +6,12 @@ from functools import cache
 from typing import Any, Final
 
 import msgspec
-from litestar import Request, Response, Router, get
+from litestar import Response, Router, get
 
 from care_collective.web import security
 from care_collective.web.description import document
-from care_collective.web.pages.rendering import ENVIRONMENTS, current_member, frame, render
+from care_collective.web.pages.rendering import ENVIRONMENTS, AnyRequest, current_member, frame, render
 
-AnyRequest = Request[Any, Any, Any]
 _ROOMS: Final = {
     "accounts": "Accounts",
     "requests": "Help requests",

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import jinja2
 import msgspec
-from litestar import Request, Response
+from litestar import Response
 
 from care_collective.accounts import sessions
 from care_collective.errors import CareError, Code
@@ -17,7 +17,7 @@ from care_collective.web.pages.clock import Clock, zone_of
 from care_collective.web.pages.language import LANGUAGES, Language, accepted, choose
 from care_collective.web.services import utc_now
 
-AnyRequest = Request[Any, Any, Any]
+AnyRequest = security.AnyRequest
 # Where in a request's state its frame and what was typed are kept, for an error page that can ask for nothing.
 _FRAME: Final = "page_frame"
 TYPED: Final = "page_typed"
