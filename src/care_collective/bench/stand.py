@@ -65,10 +65,10 @@ class Stand:
 
 
 @asynccontextmanager
-async def stand(*, tell: Tell) -> AsyncIterator[Stand]:
-    """A scratch PostgreSQL with the settings of an embedded one, for as long as the block runs."""
+async def stand(*, tell: Tell, purpose: str = "bench") -> AsyncIterator[Stand]:
+    """A scratch PostgreSQL with the settings of an embedded one while the block runs; `purpose` names its folder."""
     tell("Starting a scratch PostgreSQL")
-    with tempfile.TemporaryDirectory(prefix="care-collective-bench-", ignore_cleanup_errors=True) as name:
+    with tempfile.TemporaryDirectory(prefix=f"care-collective-{purpose}-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         folder.chmod(0o711)  # as root the server runs as another user, who has to pass  # noqa: ASYNC240
         async with running(folder / "postgres") as server:

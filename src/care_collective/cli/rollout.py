@@ -10,6 +10,7 @@ from care_collective.cli.guard import replay, rule, simulate
 from care_collective.cli.numbers import show_numbers
 from care_collective.cli.owner import as_owner, beside
 from care_collective.cli.preflight import incident, preflight
+from care_collective.cli.rehearsal import rehearse
 from care_collective.cli.show import (
     by_option,
     flag_option,
@@ -39,7 +40,7 @@ def rollout() -> None:
     """See who opens new conversations in V2, move it forward, and stop it."""
 
 
-for _command in (preflight, incident, simulate, replay, rule):
+for _command in (preflight, incident, rehearse, simulate, replay, rule):
     rollout.add_command(_command)
 
 
