@@ -1,11 +1,13 @@
 """The probe of both engines, and the check of V2's rows: what the guard finds out by itself."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
 import pytest
 
+from care_collective.errors import CareError, Code
 from care_collective.messaging import atomic
 from harness import FIRST_WORDS, Care, Person
 from rollout.conftest import Deployment, make_guard
@@ -131,6 +133,24 @@ async def test_while_v2_is_stopped_there_is_no_probe(deployed: Deployment) -> No
     await deployed.care.owner.execute("update care.rollout_flags set stopped = 'killed'")
     await deployed.guard.probe()
     assert await deployed.care.owner.fetchval("select probed_at from care.rollout_probes") is None
+
+
+async def killed_within(deployed: Deployment) -> None:
+    """Ends the backend of a transaction that is to be undone, in the middle of a call."""
+    async with deployed.care.database.undone() as undone:
+        pid = await undone.value("pg_catalog.pg_backend_pid")
+        try:
+            await undone.value("pg_catalog.pg_terminate_backend", pid=pid, timeout=1000)
+        finally:
+            await asyncio.sleep(0.05)  # the pool sees that it is gone
+
+
+async def test_a_backend_that_is_killed_in_the_probe_is_a_failure_and_no_fault(deployed: Deployment) -> None:
+    with pytest.raises(CareError) as fault:
+        await killed_within(deployed)
+    assert fault.value.code is Code.UNAVAILABLE
+    await probe_again(deployed)
+    assert await counts(deployed) == (0, 0)
 
 
 async def test_what_is_undone_is_seen_within_and_by_nobody_else(deployed: Deployment) -> None:

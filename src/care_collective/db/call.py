@@ -7,7 +7,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -222,7 +222,8 @@ async def _roll_back(pool: asyncpg.Pool, connection: asyncpg.Connection) -> None
     try:
         await connection.execute("rollback")
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        connection.terminate()
+        with suppress(asyncpg.InterfaceError):  # the pool takes back by itself what the server has ended
+            connection.terminate()
     finally:
         await pool.release(connection)
 
