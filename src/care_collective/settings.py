@@ -269,7 +269,7 @@ def _url(
         host = _url_host(parts, rule)
         if not re.fullmatch(path, parts.path) or (parts.query and not query):
             raise ValueError(rule)
-        if http_on_loopback and parts.scheme == "http" and not _is_loopback(host):
+        if http_on_loopback and parts.scheme == "http" and not is_loopback(host):
             raise ValueError(rule)
         return text
 
@@ -303,7 +303,8 @@ def _url_host(parts: SplitResult, rule: str) -> str:
         raise ValueError(rule) from None
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own, which nobody else reaches."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

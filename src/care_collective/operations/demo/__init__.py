@@ -5,7 +5,6 @@ Its password is known to everybody. That is safe because it listens on this mach
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from shlex import quote
 from typing import Final
@@ -18,7 +17,7 @@ from care_collective.errors import SettingsError
 from care_collective.operations import people
 from care_collective.operations.demo.sample import DOMAIN, PASSWORD, Builder, Town, read_town
 from care_collective.operations.startup import Deployment, owner_of
-from care_collective.settings import Settings, load
+from care_collective.settings import Settings, is_loopback, load
 
 # What of the environment reaches the demo: no database, no mail server, no address of a real deployment.
 _HEEDED: Final = ("CARE_DATA_DIR", "CARE_HOST", "CARE_PORT", "CARE_LOG", "HOME", "XDG_STATE_HOME")
@@ -54,7 +53,7 @@ def demo_settings(environ: Mapping[str, str]) -> Settings:
     """
     heeded = {*_HEEDED, *_FLAG, *(f"NEXT_PUBLIC_{name}" for name in _FLAG)}
     settings = load({name: value for name, value in environ.items() if name in heeded})
-    if not _on_this_machine(settings.host):
+    if not is_loopback(settings.host):
         raise SettingsError(
             f"CARE_HOST is {settings.host!r}: the demo's password is known to everybody, so that it listens on this "
             "machine only. Use 127.0.0.1, or `care-collective serve` for a community of your own."
@@ -63,13 +62,6 @@ def demo_settings(environ: Mapping[str, str]) -> Settings:
     declared = settings.messaging_v2_enabled is not None or settings.messaging_v2_rollout is not None
     rollout = settings.messaging_v2_rollout if declared else "on"
     return msgspec.structs.replace(settings, data_dir=settings.data_dir / "demo", messaging_v2_rollout=rollout)
-
-
-def _on_this_machine(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 async def make_sample(
