@@ -62,8 +62,8 @@ async def _listening(
         tasks.add(task)
         try:
             await carry(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # asyncio's streams would log a cancelled task as a fault
         finally:
             writer.transport.abort()
             tasks.discard(task)
