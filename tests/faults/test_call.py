@@ -14,6 +14,7 @@ import pytest
 
 from care_collective.db.call import Caller, Database
 from care_collective.errors import CareError, Code
+from engines.stage import waiting
 from harness import FIRST_WORDS, Care, Postgres, care
 
 WITH_KEY, WITHOUT = Caller(uuid4(), None, "tap"), Caller(uuid4())
@@ -36,17 +37,18 @@ begin
   return '{"success": true}';
 end
 $$;
-create function care.lock_both(p_first bigint, p_second bigint) returns jsonb language plpgsql as $$
+create function care.lock_each(p_locks bigint[]) returns jsonb language plpgsql as $$
 begin
   perform nextval('care.tries');
-  perform pg_advisory_xact_lock(p_first);
-  perform pg_advisory_xact_lock(p_second);
+  for place in 1 .. cardinality(p_locks) loop
+    perform pg_advisory_xact_lock(p_locks[place]);
+  end loop;
   return '{"success": true}';
 end
 $$;
 grant usage on schema care to care_app;
 grant usage on sequence care.tries to care_app;
-grant execute on function care.flaky(text, integer), care.wait_for(bigint), care.lock_both(bigint, bigint) to care_app;
+grant execute on function care.flaky(text, integer), care.wait_for(bigint), care.lock_each(bigint[]) to care_app;
 """
 
 
@@ -161,14 +163,19 @@ async def test_what_is_no_value_or_no_function_is_told_as_such(seam: Seam) -> No
 
 
 async def test_a_real_deadlock_is_not_seen_by_its_caller(seam: Seam) -> None:
-    rival = await seam.care.connect()
-    await rival.execute("set deadlock_timeout = '10s'")  # so that the seam's own call is the one that is ended
+    """The call closes the circle: a wait looks for one a single time, after its deadlock_timeout."""
+    gate, rival = await seam.care.connect(), await seam.care.connect()
+    await rival.execute("set deadlock_timeout = '60s'")  # so that the seam's own call is the one that is ended
     async with rival.transaction():
         await rival.execute("select pg_advisory_xact_lock(2)")
-        call = asyncio.create_task(seam.outcome(WITHOUT, "care.lock_both", p_first=1, p_second=2))
-        await seam.waiting()
-        await rival.execute("select pg_advisory_xact_lock(1)")
-    await rival.close()
+        async with gate.transaction():
+            await gate.execute("select pg_advisory_xact_lock(3)")
+            call = asyncio.create_task(seam.outcome(WITHOUT, "care.lock_each", p_locks=[1, 3, 2]))
+            await waiting(seam.care, 1)
+            closing = asyncio.create_task(rival.execute("select pg_advisory_xact_lock(1)"))
+            await waiting(seam.care, 2)
+        await closing
+    await asyncio.gather(gate.close(), rival.close())
     assert await call == "done"
     assert await seam.tries() >= 2
 
