@@ -189,16 +189,17 @@ async def test_nothing_scrolls_sideways_on_a_phone_or_in_large_text(visit: Visit
 async def test_axe_finds_nothing(visit: Visitor, scheme: str) -> None:
     member, nobody = (await visit(color_scheme=scheme)).page, (await visit(color_scheme=scheme)).page
     await join(member, fresh_email())
+    rules = ["color-contrast"] if scheme == "dark" else []  # of what axe looks at only colours differ in the dark
     found = []
     for page, paths in ((member, OF_A_MEMBER), (nobody, OF_NOBODY)):
         for path in paths:
             await page.goto(path)
             # The reference's calls are alike: a few of each room are enough, and axe takes seconds for all.
             await page.evaluate("document.querySelectorAll('section > :nth-child(n+15)').forEach(e => e.remove())")
-            found += await violations(page)
+            found += await violations(page, *rules)
     await sign_in(nobody, fresh_email(), "not the password")
     await expect(nobody.get_by_role("alert")).to_be_visible()
-    assert found + await violations(nobody) == []
+    assert found + await violations(nobody, *rules) == []
 
 
 async def test_the_policy_runs_no_script_and_no_style_that_was_smuggled_in(visit: Visitor) -> None:
