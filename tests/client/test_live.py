@@ -70,20 +70,22 @@ async def test_a_stream_that_ends_before_its_first_message_goes_on_from_where_it
     owner, helper, conversation = await pair(town, connect, port)
     # One stream a member: two readers push each other out all the time.
     object.__setattr__(services, "live", Hub(services.listener, per_member=1))
-    reading = [connect(port, helper).messaging.live_messages(conversation) for _ in range(2)]
+    reading = [connect(port, helper).messaging.live(conversation) for _ in range(2)]
     heard: list[list[int]] = [[], []]
+    begun = asyncio.Event()
 
     async def read(number: int) -> None:
-        async for message in reading[number]:
-            heard[number].append(message.seq)
-            if message.seq == 20:
-                return
+        async for event in reading[number]:
+            begun.set()  # the first state comes after the stream's place
+            if isinstance(event, Message):
+                heard[number].append(event.seq)
+                if event.seq == 20:
+                    return
 
     async with asyncio.timeout(30), asyncio.TaskGroup() as readers:
         for number in range(2):
             readers.create_task(read(number))
-        while len(services.live) < 1:  # noqa: ASYNC110  a stream opens without an event of ours
-            await asyncio.sleep(0.001)
+        await begun.wait()
         for _ in range(20):
             await owner.send(conversation, "On")
             await asyncio.sleep(0.005)

@@ -33,8 +33,9 @@ WARNING: dict[str, Any] = {
 def seen(*, numbers: Any = (), guard: Any = (), **rollout: Any) -> Kpis:  # noqa: ANN401
     """A sound rollout for all, changed."""
     flag = {
-        "success": True, "name": "messaging_v2", "stage": "on", "readable": True, "salt": "", "stopped": None,
-        "stopped_by": None, "generation": 5, "since": NOW - timedelta(days=30), "cohort": [], "nodes": [NODE],
+        "success": True, "name": "messaging_v2", "stage": "on", "readable": True, "salt": "",
+        "stopped": None, "stopped_by": None, "retired": False,
+        "generation": 5, "since": NOW - timedelta(days=30), "cohort": [], "nodes": [NODE],
         "changes": [],
     }  # fmt: skip
     counted = {
