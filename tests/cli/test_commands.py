@@ -58,7 +58,7 @@ def test_every_command_explains_itself(shell: Shell, command: list[str]) -> None
         ["rollout", "rule"],
     )
     assert ("Example" in shown.out) == leaf
-    assert not leaf or f"scripts/serve {' '.join(command)}" in shown.out
+    assert not leaf or f"\n   scripts/serve {' '.join(command)}" in shown.out
 
 
 def test_a_path_is_no_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,10 @@
 Exit codes: 0 done and well, 1 a finding or a refusal, 2 wrong usage or settings, 3 a node that is silent.
 """
 
+import re
 import sys
+from inspect import cleandoc
+from typing import Final
 
 import rich_click as click
 
@@ -19,6 +22,8 @@ from care_collective.cli.rollout import rollout
 from care_collective.cli.serving import demo, serve
 from care_collective.cli.show import program, spoken
 from care_collective.errors import CareError, SettingsError
+
+_FIRST_EXAMPLES: Final = re.compile(r"\A[^\n]+(\n[^\n]+)*\n\n\x08\n(?=Example)")
 
 
 @click.rich_config({"text_paragraph_linebreaks": "\n\n"})
@@ -58,7 +63,8 @@ for _command in (
 
 def _speak(command: click.Command) -> None:
     """Lets the examples in a command's help call it as it is called here."""
-    command.help = spoken(command.help or "")
+    # The blank line keeps rich_click from taking the indentation of examples that follow the first paragraph.
+    command.help = _FIRST_EXAMPLES.sub("\\g<0> \n", cleandoc(spoken(command.help or "")))
     for inner in command.commands.values() if isinstance(command, click.Group) else ():
         _speak(inner)
 
