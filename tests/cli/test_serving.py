@@ -54,7 +54,8 @@ def test_a_port_that_is_taken_is_2(shell: Shell) -> None:
         taken.listen()
         refused = shell.run("serve", "--port", str(taken.getsockname()[1]))
     assert refused.code == 2
-    assert "cannot be listened on" in refused.err
+    assert "--port" in refused.err
+    assert "cannot be listened on (Address already in use). Choose another port or host." in refused.err
 
 
 def test_demo_is_made_once_and_can_be_tried_as_printed(shell: Shell) -> None:

@@ -131,7 +131,7 @@ async def serve(deployment: Deployment, *, ready: Callable[[str], None]) -> None
     """
     _allow_connections()
     settings = deployment.settings
-    listening = _listen("CARE_PORT", settings.host, settings.port)
+    listening = _listen("CARE_PORT, --port", settings.host, settings.port)
     settings = settings.listening_on(listening.getsockname()[1])
     services = make_services(settings, deployment.database, deployment.listener, reserved=deployment.reserved)
     openfeature.api.set_provider(RolloutProvider(services.flags))
@@ -154,8 +154,9 @@ def _listen(setting: str, host: str, port: int) -> socket:
     try:
         return create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
+        why = (error.strerror or str(error)).partition(" (while")[0]
         raise SettingsError(
-            f"{setting}: {host} port {port} cannot be listened on ({error.strerror}). Choose another port or host."
+            f"{setting}: {host} port {port} cannot be listened on ({why}). Choose another port or host."
         ) from error
 
 
