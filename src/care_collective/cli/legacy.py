@@ -80,13 +80,13 @@ def status(*, as_json: bool) -> None:
 def _retirement(found: dict[str, Any]) -> str:
     if found["retired_at"] is not None:
         return f"V1 is retired since {minute(found['retired_at'])}: off means that new offers are paused."
-    last = "never" if found["last_opening"] is None else minute(found["last_opening"])
+    last = "none yet" if found["last_opening"] is None else f"the last on {minute(found['last_opening'])}"
     if found["may"]:
-        return f"V1 may retire: its last opening was {last}."
+        return f"V1 may retire. Openings in V1: {last}."
     if found["from"] is None:
         stood = found["stopped"] or f"at {found['stage']}"
-        return f"V1 may not retire: V2 is {stood}, and has to be at on for 44 days. V1's last opening was {last}."
-    return f"V1 may not retire before {minute(found['from'])}, if it opens nothing more. Its last opening was {last}."
+        return f"V1 may not retire: V2 is {stood}, and has to be at on for 44 days. Openings in V1: {last}."
+    return f"V1 may not retire before {minute(found['from'])}, if it opens nothing more. Openings in V1: {last}."
 
 
 def _age(seconds: int) -> str:
