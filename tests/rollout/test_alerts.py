@@ -20,7 +20,7 @@ from rollout.conftest import FLAG, Deployment
 SITE = "https://care.example"
 
 
-@dataclass(slots=True)
+@dataclass  # without slots: aiosmtpd looks at every member, and Python 3.11.2 stumbles over that of a slotted class
 class Mailbox:
     """A mail server's handler that keeps what it takes, and refuses as often as it is told to."""
 
