@@ -1,5 +1,6 @@
 """The operators' page in a real browser: the switch with and without scripts, numbers that change by themselves."""
 
+import re
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
@@ -76,7 +77,7 @@ async def test_the_numbers_change_by_themselves_and_what_is_typed_and_open_stays
     pairs = [(uuid4(), uuid4()) for _ in range(7)]
     await counter.record([counter.event(pair, 120, "success", version="v2") for pair in pairs])
     await page.clock.fast_forward(MINUTE)
-    await expect(numbers.get_by_role("row", name="Attempts 7 0")).to_be_visible()
+    await expect(numbers.get_by_role("row", name=re.compile("^Attempts 7 "))).to_be_visible()
     await expect(page.get_by_role("region", name="Days as a table")).to_be_visible()
     await expect(page.get_by_text("Days as a table")).to_be_focused()
 
