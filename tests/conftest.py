@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from care_collective.db import migrate
 from care_collective.db.embedded import running
 from harness import Care, Postgres, Town, care, installed
 
@@ -27,6 +28,14 @@ def state_folder() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def own_release() -> Iterator[None]:
+    """For tests that stand in for another release: what a process remembers of its release ends with the test."""
+    migrate._checksums.cache_clear()
+    yield
+    migrate._checksums.cache_clear()
 
 
 class Servers:

@@ -27,6 +27,9 @@ DEFINITIONS = (
 )
 
 
+pytestmark = pytest.mark.usefixtures("own_release")
+
+
 @asynccontextmanager
 async def empty(postgres: Postgres, options: str = "") -> AsyncIterator[Callable[..., str]]:
     """A database without anything in it; yields what makes an address of it for a user."""

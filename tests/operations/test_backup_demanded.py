@@ -14,6 +14,8 @@ from care_collective.operations.startup import as_owner, bring_up, opened, owner
 from care_collective.settings import Settings, load
 from harness import Postgres, care
 
+pytestmark = pytest.mark.usefixtures("own_release")
+
 NEXT = "create table care.next (id uuid not null, constraint next_pkey primary key (id));\n"
 NEXT += "comment on table care.next is 'Of the release to come.';\n"
 
