@@ -181,6 +181,11 @@ async def test_the_switch_asks_once_more_says_what_happens_and_happens_once(scra
         assert sheet.form("/go-on").fields["stage"] == "internal"
         assert await led(client, sheet.form("/go-on")) == f"{PAGE}?done=resumed"
         assert await flag(scratch) == ("internal", None)
+        # After V1's end a stop is a pause, and nothing promises V1.
+        await scratch.owner.execute("update care.rollout_flags set retired_at = now()")
+        sheet = await asked("/stop", why="errors", reason="Offers fail")
+        assert "new offers are paused" in sheet.said
+        assert "From now on new conversations open in V1" not in sheet.said
     actors = {line[0] for line in await audited(scratch)}
     assert len(actors) == 1
 
