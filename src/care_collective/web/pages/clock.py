@@ -62,6 +62,10 @@ class Clock:
             return _("Today")
         if day == today - timedelta(days=1):
             return _("Yesterday")
+        return self.full_date(day)
+
+    def full_date(self, day: date) -> str:
+        """A day by its full date: Sunday, 22 November 2026."""
         return format_date(day, "full", locale=self.language.locale)
 
     def date(self, day: date) -> str:

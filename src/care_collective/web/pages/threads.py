@@ -1,6 +1,7 @@
 """How a thread is laid out: by day, and within a day by who wrote, as its two people see it."""
 
 from collections.abc import Iterable
+from datetime import date
 from itertools import groupby
 from uuid import UUID
 
@@ -20,7 +21,9 @@ class Group(msgspec.Struct, frozen=True):
 class Day(msgspec.Struct, frozen=True):
     """What was written on one of the reader's days."""
 
+    date: date
     name: str
+    full: str  # its name once it is over: a page may stay open past midnight
     groups: list[Group]
 
 
@@ -28,9 +31,11 @@ def by_day(messages: Iterable[Message], reader: UUID, clock: Clock) -> list[Day]
     """A page of messages, in their order, as days and groups."""
     return [
         Day(
+            day,
             clock.day(written[0].created_at),
+            clock.full_date(day),
             [Group(mine, list(group)) for mine, group in groupby(written, key=lambda one: one.sender_id == reader)],
         )
-        for _, days in groupby(messages, key=lambda one: clock.local(one.created_at))
+        for day, days in groupby(messages, key=lambda one: clock.local(one.created_at))
         for written in [list(days)]
     ]
