@@ -31,6 +31,7 @@ _TYPES: Final = {
     "text": ("str", "string"),
     "uuid": ("UUID", "string"),
     "timestamp with time zone": ("datetime", "string"),
+    "time without time zone": ("time", "string"),
     "jsonb": ("Any", "Json"),
     "void": ("None", "undefined"),
 }
@@ -45,7 +46,7 @@ msgspec.json.decode one in JSON.
 # ruff: noqa: E501
 # fmt: off
 
-from datetime import datetime
+from datetime import datetime, time
 from typing import Any, Literal
 from uuid import UUID
 

@@ -8,7 +8,7 @@ msgspec.json.decode one in JSON.
 # ruff: noqa: E501
 # fmt: off
 
-from datetime import datetime
+from datetime import datetime, time
 from typing import Any, Literal
 from uuid import UUID
 
@@ -143,6 +143,39 @@ class MessagesV2Row(Struct, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     hidden_at: datetime | None
+
+
+class MessagingPreferencesRow(Struct, frozen=True, kw_only=True):
+    """How a member wants to be told, and whether they take offers. Who has no row has the defaults."""
+
+    community_id: UUID
+    user_id: UUID
+    email: Literal["each", "daily", "off"]
+    quiet_from: time
+    quiet_to: time
+    offers_paused: bool
+    updated_at: datetime
+
+
+class NotificationsRow(Struct, frozen=True, kw_only=True):
+    """What a member is told: one row an event and person, unread messages of a conversation one together. Ids,
+    never words.
+    """
+
+    community_id: UUID
+    id: UUID
+    user_id: UUID
+    kind: Literal["offer.received", "offer.unanswered", "offer.accepted", "offer.declined", "offer.replaced", "helper.stepped_back", "helper.released", "message.received", "conversation.closed", "conversation.reopened", "request.completed", "request.cancelled", "request.reopened", "request.expired", "membership.waiting", "membership.approved", "membership.rejected"]
+    actor_id: UUID | None
+    help_request_id: UUID | None
+    conversation_id: UUID | None
+    count: int
+    created_at: datetime
+    updated_at: datetime
+    read_at: datetime | None
+    due_at: datetime | None
+    again_at: datetime | None
+    delivery_id: UUID | None
 
 
 class ProfilesRow(Struct, frozen=True, kw_only=True):

@@ -161,6 +161,43 @@ export type Database = {
         Update: Record<string, never>
         Relationships: []
       }
+      /** How a member wants to be told, and whether they take offers. Who has no row has the defaults. */
+      messaging_preferences: {
+        Row: {
+          community_id: string
+          user_id: string
+          email: "each" | "daily" | "off"
+          quiet_from: string
+          quiet_to: string
+          offers_paused: boolean
+          updated_at: string
+        }
+        Insert: Record<string, never>
+        Update: Record<string, never>
+        Relationships: []
+      }
+      /** What a member is told: one row an event and person, unread messages of a conversation one together. Ids, never words. */
+      notifications: {
+        Row: {
+          community_id: string
+          id: string
+          user_id: string
+          kind: "offer.received" | "offer.unanswered" | "offer.accepted" | "offer.declined" | "offer.replaced" | "helper.stepped_back" | "helper.released" | "message.received" | "conversation.closed" | "conversation.reopened" | "request.completed" | "request.cancelled" | "request.reopened" | "request.expired" | "membership.waiting" | "membership.approved" | "membership.rejected"
+          actor_id: string | null
+          help_request_id: string | null
+          conversation_id: string | null
+          count: number
+          created_at: string
+          updated_at: string
+          read_at: string | null
+          due_at: string | null
+          again_at: string | null
+          delivery_id: string | null
+        }
+        Insert: Record<string, never>
+        Update: Record<string, never>
+        Relationships: []
+      }
       /** A member of a community. Every write locks its author's row here first (rule 11). */
       profiles: {
         Row: {
