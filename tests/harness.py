@@ -200,6 +200,14 @@ class Town:
         )
         return UUID(str(value))
 
+    async def coordinate(self, person: Person) -> None:
+        """Makes a member a coordinator."""
+        await self.care.owner.execute(
+            "update public.profiles set is_coordinator = true where community_id = $1 and user_id = $2",
+            self.community_id,
+            person.user_id,
+        )
+
     async def restrict(self, person: Person, kind: str, *, until: str | None = None, why: str = "Sent adverts") -> None:
         """Restricts a member; `until` is an interval from now, a day for a suspension where it is not given."""
         if kind == "suspended" and until is None:

@@ -13,7 +13,7 @@ from care_collective.client import CareClient, models
 from care_collective.client.problem import Problem
 from client.conftest import Connect
 from harness import FIRST_WORDS, Town
-from web_harness import PASSWORD, approve, fresh_email
+from web_harness import PASSWORD, fresh_email
 
 TYPES: dict[str, Any] = {
     name: value
@@ -166,7 +166,12 @@ async def test_every_path_has_a_method_whose_result_is_the_whole_answer(
         assert (await whole(ask())).status == "ok"
     email = fresh_email()
     me = await whole(nobody.accounts.sign_up(email, PASSWORD, "Nia", town="Linden", application_words="Olga told me."))
-    await approve(town, str(me.user_id))
+    await town.coordinate(owner)
+    waiting = await whole(asking.applications.list())
+    assert (
+        await whole(asking.applications.reject(waiting.applications[0].user_id, reason="Who?"))
+    ).status == "rejected"
+    assert (await whole(asking.applications.approve(me.user_id))).status == "approved"
     await whole(nobody.accounts.sign_in(email, PASSWORD))
     await whole(nobody.accounts.sign_out())
 

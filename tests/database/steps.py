@@ -53,6 +53,7 @@ class Stage:
     request: UUID
     conversation: UUID
     open_request: UUID
+    applicant: Person
 
     def values(self, me: UUID) -> dict[str, Any]:
         """A value for every parameter, with which the call would succeed or be refused for its state alone."""
@@ -64,6 +65,7 @@ class Stage:
             "p_before": None, "p_after": None, "p_limit": 10, "p_cursor": None, "p_filter": "all",
             "p_status": "taking_offers", "p_search": None, "p_mine": False, "p_seq": 0, "p_code": "server_error",
             "p_reference": "0123456789abcdef", "p_words": "It did not open",
+            "p_waiting": True, "p_applicant_id": self.applicant.user_id, "p_decision": "approve",
         }  # fmt: skip
 
     def named(self, function: Function, me: UUID) -> dict[str, Any]:
@@ -76,8 +78,9 @@ async def stage(town: Town) -> Stage:
     """A stage in a town."""
     owner, helper = await town.member("Olga"), await town.member("Hal")
     request, open_request = await town.request(owner), await town.request(owner, title="A form to fill in")
+    applicant = await town.member("Nia", status="pending")
     opened = await helper.offer_v2(request)
-    return Stage(town, owner, helper, request, UUID(opened["conversation_id"]), open_request)
+    return Stage(town, owner, helper, request, UUID(opened["conversation_id"]), open_request, applicant)
 
 
 async def raw_call(

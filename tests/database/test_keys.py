@@ -42,6 +42,7 @@ WRITES = {
     "complete_help_request": Write(True, ("in progress",)),
     "reopen_help_request": Write(True, ("cancel_help_request",)),
     "report_problem": Write(False, other="p_words"),
+    "decide_application": Write(True, ("coordinator",), other="p_reason"),
 }
 OTHER: dict[str, Any] = {"p_initial_message": f"{FIRST_WORDS} Or Saturday.", "p_content": "Other words", "p_seq": 1,
                          "p_reason": "Another reason", "p_title": "Another title",
@@ -64,6 +65,8 @@ async def test_a_key_answers_its_retry_and_refuses_another_content(stage: Stage,
                 "update public.help_requests set status = 'in_progress', helper_id = $1 where id = $2",
                 stage.helper.user_id, stage.open_request,
             )  # fmt: skip
+        elif step == "coordinator":
+            await stage.town.coordinate(stage.owner)
         else:
             named = stage.named(next(f for f in await offered(care) if f.name == step), stage.owner.user_id)
             await care.database.call(f"public.{step}", stage.owner.caller(), **named)

@@ -12,17 +12,19 @@ from harness import Person
 RIGHTS = {
     "accept_offer": "write", "cancel_help_request": "write", "close_conversation": "write",
     "complete_help_request": "write", "create_conversation_atomic": "offer", "create_help_request": "offer",
-    "decline_offer": "write", "get_conversation_v2": "read", "get_help_request": "browse", "get_messages": "read",
+    "decide_application": "coordinate", "decline_offer": "write", "get_conversation_v2": "read",
+    "get_help_request": "browse", "get_messages": "read",
     "legacy_add_participants": "offer", "legacy_open_conversation": "offer", "legacy_write_first_message": "offer",
+    "list_applications": "coordinate",
     "list_conversations": "read", "list_help_requests": "browse", "list_offers": "read", "mark_read": "read",
     "release_helper": "write", "reopen_conversation": "write", "reopen_help_request": "offer",
     "report_problem": "browse", "send_message_v2": "write", "step_back": "write", "update_help_request": "offer",
 }  # fmt: skip
 
 FORBIDDEN = {
-    "limited": {"offer"},
-    "suspended": {"offer", "write"},
-    "banned": {"offer", "write", "browse", "read"},
+    "limited": {"offer", "coordinate"},
+    "suspended": {"offer", "write", "coordinate"},
+    "banned": {"offer", "write", "browse", "read", "coordinate"},
 }
 
 

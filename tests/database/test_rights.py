@@ -14,9 +14,10 @@ VERBS = ("select", "insert", "update", "delete", "truncate", "references", "trig
 
 CLIENTS = {
     "accept_offer", "cancel_help_request", "close_conversation", "complete_help_request", "create_conversation_atomic",
-    "create_help_request", "decline_offer", "get_conversation_v2", "get_help_request", "get_messages",
-    "list_conversations", "list_help_requests", "list_offers", "mark_read", "release_helper", "reopen_conversation",
-    "reopen_help_request", "report_problem", "send_message_v2", "step_back", "update_help_request",
+    "create_help_request", "decide_application", "decline_offer", "get_conversation_v2", "get_help_request",
+    "get_messages", "list_applications", "list_conversations", "list_help_requests", "list_offers", "mark_read",
+    "release_helper", "reopen_conversation", "reopen_help_request", "report_problem", "send_message_v2", "step_back",
+    "update_help_request",
 }  # fmt: skip
 # V1's steps: a client that took them itself would open conversations that nobody counts.
 LEGACY = {"legacy_add_participants", "legacy_open_conversation", "legacy_write_first_message"}

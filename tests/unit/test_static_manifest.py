@@ -42,6 +42,7 @@ def member(verification: str, restriction: str | None) -> Member:
         verification_status=verification,
         decision_reason=f"We are full. {HOSTILE}" if verification == "rejected" else None,
         is_coordinator=True,
+        applications_waiting=1,
         is_operator=True,
         restriction=Restriction(restriction, until, f"Too pushy. {HOSTILE}") if restriction else None,
         time_zone=None,

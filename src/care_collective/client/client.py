@@ -9,6 +9,7 @@ from typing import Final, Self
 import httpx
 
 from care_collective.client.accounts import Accounts
+from care_collective.client.applications import Applications
 from care_collective.client.calls import Calls
 from care_collective.client.health import ServerHealth
 from care_collective.client.messaging import Messaging
@@ -22,7 +23,8 @@ _TIMEOUT_SECONDS: Final = 10.0
 
 
 class CareClient:
-    """Everything the API offers, for one caller: `accounts`, `requests`, `messaging`, `problems`, `health`.
+    """Everything the API offers, for one caller: `accounts`, `requests`, `messaging`, `problems`, `applications`,
+    `health`.
 
     `token` is a bearer token; `credentials` are signed in with when first needed and whenever the token has ended;
     with neither, `accounts.sign_in` says who calls. An `http` of one's own brings its time-outs and stays one's own to
@@ -54,6 +56,7 @@ class CareClient:
         self.requests = Requests(calls)
         self.messaging = Messaging(calls)
         self.problems = Problems(calls)
+        self.applications = Applications(calls)
         self.health = ServerHealth(calls)
 
     async def __aenter__(self) -> Self:

@@ -55,6 +55,13 @@ class ProblemReported(Written, frozen=True, kw_only=True):
     message: str
 
 
+class ApplicationDecided(Written, frozen=True, kw_only=True):
+    """What was decided about an application: `status` is approved or rejected."""
+
+    user_id: UUID
+    status: str
+
+
 class HelpRequestMoved(Written, frozen=True, kw_only=True):
     """A help request that was made or changed."""
 
@@ -215,6 +222,7 @@ class Me(msgspec.Struct, frozen=True, kw_only=True):
     locale: str | None
     unread: Unread
     is_coordinator: bool
+    applications_waiting: int
     is_operator: bool
     restriction: Restriction | None
     community: CommunitySummary
@@ -225,6 +233,26 @@ class Me(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"Me(user_id={self.user_id!r}, verification_status={self.verification_status!r})"
+
+
+class Applicant(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody who wants to join (`status` pending) or was not approved (rejected)."""
+
+    user_id: UUID
+    display_name: str
+    town: str | None
+    application_words: str | None
+    status: str
+    decision_reason: str | None
+    decided_at: Moment | None
+    created_at: Moment
+
+
+class ApplicationPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of applications; `next_cursor` is None at the end."""
+
+    applications: list[Applicant]
+    next_cursor: str | None
 
 
 class Features(msgspec.Struct, frozen=True, kw_only=True):

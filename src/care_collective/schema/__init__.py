@@ -266,6 +266,16 @@ class CreateHelpRequestArgs(Struct, frozen=True, kw_only=True):
     p_exchange_offer: str | UnsetType | None = UNSET
 
 
+class DecideApplicationArgs(Struct, frozen=True, kw_only=True):
+    """Approves or rejects somebody who wants to join (p_decision), with an optional reason of up to 500 characters
+    that they read; for coordinators.
+    """
+
+    p_applicant_id: UUID
+    p_decision: str
+    p_reason: str | UnsetType | None = UNSET
+
+
 class DeclineOfferArgs(Struct, frozen=True, kw_only=True):
     """Declines an offer on the caller's request, with an optional reason (to 500 characters) that the helper
     reads.
@@ -297,6 +307,16 @@ class GetMessagesArgs(Struct, frozen=True, kw_only=True):
     p_before: int | UnsetType | None = UNSET
     p_after: int | UnsetType | None = UNSET
     p_limit: int | UnsetType = UNSET
+
+
+class ListApplicationsArgs(Struct, frozen=True, kw_only=True):
+    """Who wants to join the community (p_waiting) or was not approved (rejected), who has waited longest first;
+    for coordinators. p_limit 1 to 50.
+    """
+
+    p_cursor: str | UnsetType | None = UNSET
+    p_limit: int | UnsetType = UNSET
+    p_waiting: bool | UnsetType = UNSET
 
 
 class ListConversationsArgs(Struct, frozen=True, kw_only=True):

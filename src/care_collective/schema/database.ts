@@ -302,6 +302,15 @@ export type Database = {
         }
         Returns: Json
       }
+      /** Approves or rejects somebody who wants to join (p_decision), with an optional reason of up to 500 characters that they read; for coordinators. */
+      decide_application: {
+        Args: {
+          p_applicant_id: string
+          p_decision: string
+          p_reason?: string | null
+        }
+        Returns: Json
+      }
       /** Declines an offer on the caller's request, with an optional reason (to 500 characters) that the helper reads. */
       decline_offer: {
         Args: {
@@ -332,6 +341,15 @@ export type Database = {
           p_before?: number | null
           p_after?: number | null
           p_limit?: number
+        }
+        Returns: Json
+      }
+      /** Who wants to join the community (p_waiting) or was not approved (rejected), who has waited longest first; for coordinators. p_limit 1 to 50. */
+      list_applications: {
+        Args: {
+          p_cursor?: string | null
+          p_limit?: number
+          p_waiting?: boolean
         }
         Returns: Json
       }

@@ -51,7 +51,9 @@ grant execute on function
   public.reopen_help_request(uuid),
   public.get_help_request(uuid),
   public.list_help_requests(text, integer, text, text, text, text, boolean),
-  public.report_problem(uuid, uuid, text, text, text)
+  public.report_problem(uuid, uuid, text, text, text),
+  public.list_applications(text, integer, boolean),
+  public.decide_application(uuid, text, text)
 to authenticated, care_app;
 
 -- the web process's own; V1's three steps are one call of the facade, which counts it

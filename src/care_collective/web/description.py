@@ -20,7 +20,7 @@ from litestar.routes import HTTPRoute
 from care_collective import __version__
 from care_collective.errors import STATUS, Code
 from care_collective.web import functions, security
-from care_collective.web.api import auth, health, messaging, problems, requests, rollout, schemas, stream
+from care_collective.web.api import auth, coordination, health, messaging, problems, requests, rollout, schemas, stream
 from care_collective.web.body import check_query
 
 DESCRIPTION: Final = """\
@@ -35,6 +35,7 @@ ROOMS: Final = (
     requests.router,
     problems.router,
     auth.router,
+    coordination.router,
     health.router,
     rollout.router,
 )

@@ -13,7 +13,7 @@ from care_collective.errors import Code
 from care_collective.operations import catalogue
 from care_collective.requests.service import Status
 from care_collective.web import postgrest
-from care_collective.web.api import schemas
+from care_collective.web.api import coordination, schemas
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -110,6 +110,8 @@ KNOWN: Final = {
     "complete_help_request": Like(schemas.HelpRequestMoved, "complete_request"),
     "reopen_help_request": Like(schemas.HelpRequestMoved, "reopen_request"),
     "report_problem": Like(schemas.ProblemReported, "report_problem"),
+    "list_applications": Like(coordination.ApplicationPage, "list_applications"),
+    "decide_application": Like(coordination.ApplicationDecided, "reject_application"),
 }
 SHAPES: Final = frozenset({Refusal, ClientError, *(like.answer for like in KNOWN.values())})
 

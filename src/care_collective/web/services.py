@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import httpx
 
+from care_collective.accounts.applications import Applications
 from care_collective.accounts.jwks import JwksVerifier
 from care_collective.accounts.passwords import Passwords
 from care_collective.accounts.people import Accounts
@@ -47,6 +48,7 @@ class Services:
     relay: Relay
     live: Hub
     accounts: Accounts
+    applications: Applications
     passwords: Passwords
     communities: Communities
     requests: Requests
@@ -98,6 +100,7 @@ def make_services(
         relay=Relay(database),
         live=Hub(listener),
         accounts=Accounts(database, hasher),
+        applications=Applications(database),
         passwords=hasher,
         communities=Communities(database),
         requests=Requests(database),

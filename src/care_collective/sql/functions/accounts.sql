@@ -226,6 +226,7 @@ begin
              'time_zone', p.time_zone, 'locale', p.locale,
              'unread', care.unread_json(v_community_id, v_caller),
              'is_coordinator', p.is_coordinator,
+             'applications_waiting', case when p.is_coordinator then care.applications_waiting(v_community_id) else 0 end,
              'is_operator', exists (select 1 from care.operators o where o.user_id = p.user_id),
              'restriction', case when v_restriction.id is not null then jsonb_build_object(
                'kind', v_restriction.kind, 'until', v_restriction.until, 'why', v_restriction.why) end,
@@ -259,27 +260,6 @@ begin
 end
 $$;
 comment on function care.find_member(uuid, text) is 'A member by e-mail address, for operators'' commands.';
-
-create or replace function care.decide_member(p_community_id uuid, p_user_id uuid, p_status text, p_reason text)
-returns void
-volatile
-set search_path = pg_catalog, pg_temp
-set lock_timeout = '2s'
-language plpgsql
-as $$
-declare
-  v_now timestamptz := clock_timestamp();
-begin
-  -- The row lock of this update is the one every write takes first: the decision holds from the next call on.
-  update public.profiles p
-     set verification_status = p_status,
-         decision_reason = care.text_or_null(p_reason),
-         decided_at = v_now
-   where p.community_id = p_community_id
-     and p.user_id = p_user_id;
-end
-$$;
-comment on function care.decide_member(uuid, uuid, text, text) is 'Approves or rejects a member, for operators'' commands.';
 
 create or replace function care.set_role(p_community_id uuid, p_user_id uuid, p_role text, p_granted_by text)
 returns void

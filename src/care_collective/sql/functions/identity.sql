@@ -91,11 +91,12 @@ language plpgsql
 as $$
 declare
   v_status text;
+  v_is_coordinator boolean;
   v_restriction public.user_restrictions;
   v_admission care.admission;
 begin
-  select p.verification_status
-    into v_status
+  select p.verification_status, p.is_coordinator
+    into v_status, v_is_coordinator
     from public.profiles p
    where p.community_id = p_community_id
      and p.user_id = p_user_id
@@ -107,20 +108,23 @@ begin
 
   v_restriction := care.restriction_of(p_community_id, p_user_id);
   v_admission := row(null, p_community_id, p_user_id, v_restriction.kind);
-  -- Rights, weakest first: 'read' own threads, 'browse' requests, 'write' in threads, 'offer' help or ask for it.
+  -- Rights, weakest first: 'read' own threads, 'browse' requests, 'write' in threads, 'offer' help or ask for it,
+  -- 'coordinate' the community.
   if p_right <> 'read' and v_status <> 'approved' then
     v_admission.refusal := care.refusal('permission_denied', 'not_approved');
   elsif v_restriction.kind = 'banned'
-     or (v_restriction.kind = 'suspended' and p_right in ('write', 'offer'))
-     or (v_restriction.kind = 'limited' and p_right = 'offer') then
+     or (v_restriction.kind = 'suspended' and p_right in ('write', 'offer', 'coordinate'))
+     or (v_restriction.kind = 'limited' and p_right in ('offer', 'coordinate')) then
     v_admission.refusal := care.refusal('permission_denied', 'restricted', jsonb_build_object(
       'restriction', v_restriction.kind, 'until', v_restriction.until, 'why', v_restriction.why));
+  elsif p_right = 'coordinate' and not v_is_coordinator then
+    v_admission.refusal := care.refusal('permission_denied', 'role');
   end if;
   return v_admission;
 end
 $$;
 comment on function care.allow(uuid, uuid, text) is
-  'Whether a member may read, browse, write or offer (product.md, restrictions): an admission with a refusal, or without.';
+  'Whether a member may read, browse, write, offer or coordinate (product.md, who may do what and restrictions): an admission with a refusal, or without.';
 
 create or replace function care.begin_write(
   p_caller uuid, p_right text, p_verb text default null, p_content jsonb default null, p_invalid jsonb default null,

@@ -1,25 +1,16 @@
 """Help requests over HTTP: ask, browse, change, end."""
 
-from typing import Annotated
 from uuid import UUID
 
-import msgspec
 from litestar import Response, Router, get, post, put
 from litestar.params import FromPath, FromQuery, JSONBody
 
-from care_collective import text
 from care_collective.errors import Code
 from care_collective.requests.service import Ask, Category, Filters, Listed, Requests, Urgency
 from care_collective.web import security
 from care_collective.web.api import replies, schemas
 from care_collective.web.body import check_query
 from care_collective.web.security import MemberRequest
-
-
-class Reason(msgspec.Struct, frozen=True):
-    """Why, in up to 500 characters; may be left out."""
-
-    reason: Annotated[str | None, text.REASON.described] = None
 
 
 def _requests(request: MemberRequest) -> Requests:
@@ -70,7 +61,7 @@ async def update_request(
     responses=schemas.answers(schemas.HelpRequestMoved, *schemas.WRITES, Code.NOT_FOUND),
 )
 async def cancel_request(
-    request: MemberRequest, help_request_id: FromPath[UUID], data: JSONBody[Reason | None] = None
+    request: MemberRequest, help_request_id: FromPath[UUID], data: JSONBody[schemas.Reason | None] = None
 ) -> Response[bytes]:
     """Take a request back. A body with a reason may be sent, or none."""
     reason = data.reason if data is not None else None

@@ -52,6 +52,12 @@ class Error(msgspec.Struct, frozen=True):
     why: str | None = None
 
 
+class Reason(msgspec.Struct, frozen=True):
+    """Why, in up to 500 characters that others read; may be left out."""
+
+    reason: Annotated[str | None, text.REASON.described] = None
+
+
 class Done(msgspec.Struct, frozen=True):
     """A change that was made."""
 
@@ -259,6 +265,7 @@ class Me(msgspec.Struct, frozen=True):
     locale: str | None
     unread: Unread
     is_coordinator: bool
+    applications_waiting: int
     is_operator: bool
     restriction: Restriction | None
     community: CommunitySummary

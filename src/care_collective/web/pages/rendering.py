@@ -41,6 +41,7 @@ class Member(msgspec.Struct, frozen=True):
     verification_status: str
     decision_reason: str | None
     is_coordinator: bool
+    applications_waiting: int
     is_operator: bool
     restriction: Restriction | None
     time_zone: str | None
@@ -58,6 +59,11 @@ class Member(msgspec.Struct, frozen=True):
     def may_offer(self) -> bool:
         """Whether they may ask and offer, as care.allow judges it."""
         return self.verification_status == "approved" and self.restriction is None
+
+    @property
+    def may_coordinate(self) -> bool:
+        """Whether they may act as a coordinator, as care.allow judges it."""
+        return self.is_coordinator and self.may_offer
 
     @property
     def may_write(self) -> bool:

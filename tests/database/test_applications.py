@@ -1,0 +1,95 @@
+"""Who wants to join: coordinators alone see them and decide, and what they decide holds from the next call on."""
+
+import asyncio
+from uuid import uuid4
+
+from database.steps import code
+from harness import Town
+
+
+async def test_whoever_waits_longest_comes_first_and_pages_hold_everybody_once(town: Town) -> None:
+    coordinator = await town.member("Cora", coordinator=True)
+    waiting = [await town.member(f"N{number}", status="pending") for number in range(5)]
+    await town.care.owner.execute(
+        "update public.profiles set deleted_at = now() where user_id = $1", waiting.pop(2).user_id
+    )
+    seen, cursor = [], None
+    while True:
+        page = await coordinator.call("list_applications", limit=2, cursor=cursor)
+        seen += [one["display_name"] for one in page["applications"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert seen == [person.name for person in waiting]
+    # Nobody's address.
+    assert "email" not in page["applications"][0]
+    assert (await coordinator.call("list_applications", waiting=False))["applications"] == []
+
+
+async def test_only_coordinators_see_and_decide(town: Town) -> None:
+    applicant, member = await town.member("Nia", status="pending"), await town.member("Ann")
+    for person in (member, applicant):
+        expected = "permission_denied/role" if person is member else "permission_denied/not_approved"
+        assert code(await person.call("list_applications")) == expected
+        answer = await person.call("decide_application", applicant_id=applicant.user_id, decision="approve")
+        assert code(answer) == expected
+    assert await town.count("public.profiles", "verification_status = 'pending'") == 1
+
+
+async def test_a_decision_holds_from_the_next_call_on_and_says_who_made_it(town: Town) -> None:
+    coordinator = await town.member("Cora", coordinator=True)
+    applicant = await town.member("Nia", status="pending")
+    ask = {"title": "A lift to the doctor", "category": "other"}
+    assert code(await applicant.call("create_help_request", **ask)) == "permission_denied/not_approved"
+
+    async def decide(decision: str, reason: str | None = None) -> str:
+        return code(
+            await coordinator.call(
+                "decide_application", applicant_id=applicant.user_id, decision=decision, reason=reason
+            )
+        )
+
+    assert await decide("perhaps") == "validation_error"
+    assert await decide("reject", "x" * 501) == "validation_error"
+    assert await decide("reject", "  Please call us  ") == "success"
+    (rejected,) = (await coordinator.call("list_applications", waiting=False))["applications"]
+    assert (rejected["status"], rejected["decision_reason"]) == ("rejected", "Please call us")
+    assert await decide("reject") == "conflict/state"
+    assert await decide("approve") == "success"
+    assert code(await applicant.call("create_help_request", **ask)) == "success"
+    # An approval is not taken back by a second look.
+    assert await decide("reject") == "conflict/state"
+    row = await town.care.owner.fetchrow(
+        "select decided_by, decision_reason from public.profiles where user_id = $1", applicant.user_id
+    )
+    assert tuple(row) == (coordinator.user_id, None)
+    logged = await town.care.owner.fetch(
+        "select action, subject from care.audit_log where actor_id = $1 order by at", coordinator.user_id
+    )
+    assert [tuple(line) for line in logged] == [
+        ("application.reject", str(applicant.user_id)), ("application.approve", str(applicant.user_id)),
+    ]  # fmt: skip
+
+
+async def test_absent_foreign_and_deleted_look_alike(town: Town) -> None:
+    coordinator = await town.member("Cora", coordinator=True)
+    elsewhere = await (await town.care.town()).member("Far", status="pending")
+    gone = await town.member("Gone", status="pending")
+    await town.care.owner.execute("update public.profiles set deleted_at = now() where user_id = $1", gone.user_id)
+    answers = [
+        await coordinator.call("decide_application", applicant_id=one, decision="approve")
+        for one in (uuid4(), elsewhere.user_id, gone.user_id, None)
+    ]
+    assert [code(answer) for answer in answers] == ["not_found"] * 4
+    assert answers.count(answers[0]) == 4
+
+
+async def test_of_two_who_decide_at_once_one_does(town: Town) -> None:
+    one, other = await town.member("Cora", coordinator=True), await town.member("Carl", coordinator=True)
+    for _ in range(5):
+        applicant = await town.member("Nia", status="pending")
+        answers = await asyncio.gather(
+            one.call("decide_application", applicant_id=applicant.user_id, decision="approve"),
+            other.call("decide_application", applicant_id=applicant.user_id, decision="approve"),
+        )
+        assert sorted(map(code, answers)) == ["conflict/state", "success"]
