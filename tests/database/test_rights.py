@@ -27,6 +27,7 @@ WEB_PROCESS = {
     "join_community", "live", "me", "open_session", "operate_rollout", "prune", "publish_hints",
     "read_session", "record_attempts", "record_minutes", "report_node", "sign_up",
     "stop_rollout", "store_secret", "take_sign_in",
+    "plan_deliveries", "lease_deliveries", "settle_delivery", "unsubscribe",
 }  # fmt: skip
 
 RELATIONS = (

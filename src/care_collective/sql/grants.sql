@@ -90,5 +90,9 @@ grant execute on function
   care.record_attempts(uuid, jsonb, bigint),
   care.record_minutes(uuid, jsonb),
   care.publish_hints(integer),
-  care.live(uuid, integer, uuid[])
+  care.live(uuid, integer, uuid[]),
+  care.plan_deliveries(integer, timestamptz),
+  care.lease_deliveries(text, integer, integer, timestamptz),
+  care.settle_delivery(uuid, uuid, text, text, double precision, timestamptz),
+  care.unsubscribe(uuid, uuid)
 to care_app;
