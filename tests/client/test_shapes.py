@@ -115,7 +115,9 @@ async def test_every_path_has_a_method_whose_result_is_the_whole_answer(
     async def whole(call: Awaitable[Any]) -> Any:  # noqa: ANN401
         result = await call
         said = heard.bodies[-1]
-        said = said["help_request"] if set(said) == {"success", "help_request"} else said
+        (only, *others) = set(said) - {"success"} or {""}
+        if only and not others and not hasattr(result, only):  # a read whose answer holds one thing gives that
+            said = said[only]
         assert comparable(msgspec.to_builtins(result)) == comparable(said)
         return result
 
@@ -153,6 +155,11 @@ async def test_every_path_has_a_method_whose_result_is_the_whole_answer(
         moved = await whole(getattr(client.messaging, verb)(conversation))
         assert moved.help_request_status == status
     await whole(helping.problems.report("It took long.", conversation_id=conversation, code="unavailable"))
+    choices = {"quiet_from": "22:00", "quiet_to": "07:00", "locale": "es", "time_zone": "Europe/Lisbon"}
+    await whole(helping.preferences.set(email="daily", offers_paused=False, **choices))
+    assert (await whole(helping.preferences.get())).time_zone == "Europe/Lisbon"
+    await whole(helping.preferences.set_profile("Hal Moss", town="Linden"))
+    assert (await whole(helping.preferences.profile())).display_name == "Hal Moss"
     assert (await whole(helping.messaging.close(conversation))).status == "closed"
     assert (await whole(helping.messaging.reopen(conversation))).status == "active"
     await whole(asking.messaging.accept_offer(conversation))

@@ -66,6 +66,8 @@ class Stage:
             "p_status": "taking_offers", "p_search": None, "p_mine": False, "p_seq": 0, "p_code": "server_error",
             "p_reference": "0123456789abcdef", "p_words": "It did not open",
             "p_waiting": True, "p_applicant_id": self.applicant.user_id, "p_decision": "approve",
+            "p_email": "daily", "p_quiet_from": "22:00", "p_quiet_to": "07:30", "p_offers_paused": False,
+            "p_locale": "es", "p_time_zone": "Europe/Lisbon", "p_display_name": "Hal Moss", "p_town": None,
         }  # fmt: skip
 
     def named(self, function: Function, me: UUID) -> dict[str, Any]:

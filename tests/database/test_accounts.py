@@ -41,6 +41,7 @@ async def test_who_signs_up_is_pending_and_found_by_address(town: Town) -> None:
     assert {name: seen[name] for name in expected} == expected
     assert seen["community"]["id"] == str(town.community_id)
     found = (await town.care.database.call("care.find_credential", p_email=email)).data()
+    assert found.pop("set_at")
     assert found == {"user_id": answer["user_id"], "secret": SECRET}
     assert await town.care.database.value("care.find_credential", p_email="nobody@example.org") is None
 

@@ -43,10 +43,12 @@ WRITES = {
     "reopen_help_request": Write(True, ("cancel_help_request",)),
     "report_problem": Write(False, other="p_words"),
     "decide_application": Write(True, ("coordinator",), other="p_reason"),
+    "set_preferences": Write(False, other="p_email"),
+    "set_profile": Write(False, other="p_town"),
 }
 OTHER: dict[str, Any] = {"p_initial_message": f"{FIRST_WORDS} Or Saturday.", "p_content": "Other words", "p_seq": 1,
                          "p_reason": "Another reason", "p_title": "Another title",
-                         "p_words": "It came again"}  # fmt: skip
+                         "p_words": "It came again", "p_email": "off", "p_town": "Linden"}  # fmt: skip
 
 
 async def test_every_offered_write_takes_a_key(stage: Stage) -> None:

@@ -8,7 +8,8 @@ import pytest
 from database.steps import Stage, code, offered
 from harness import Person
 
-# read: own threads. browse: requests. write: in threads, and to what one has asked. offer: help, and asking for it.
+# read: own threads, own choices. present: oneself, by name and town. browse: requests. write: in threads, and to what
+# one has asked. offer: help, and asking for it.
 RIGHTS = {
     "accept_offer": "write", "cancel_help_request": "write", "close_conversation": "write",
     "complete_help_request": "write", "create_conversation_atomic": "offer", "create_help_request": "offer",
@@ -19,12 +20,13 @@ RIGHTS = {
     "list_conversations": "read", "list_help_requests": "browse", "list_offers": "read", "mark_read": "read",
     "release_helper": "write", "reopen_conversation": "write", "reopen_help_request": "offer",
     "report_problem": "browse", "send_message_v2": "write", "step_back": "write", "update_help_request": "offer",
+    "get_preferences": "read", "set_preferences": "read", "get_profile": "read", "set_profile": "present",
 }  # fmt: skip
 
 FORBIDDEN = {
     "limited": {"offer", "coordinate"},
-    "suspended": {"offer", "write", "coordinate"},
-    "banned": {"offer", "write", "browse", "read", "coordinate"},
+    "suspended": {"offer", "write", "present", "coordinate"},
+    "banned": {"offer", "write", "present", "browse", "read", "coordinate"},
 }
 
 
@@ -87,7 +89,7 @@ async def test_a_restriction_of_another_community_or_person_does_not_count(stage
 
 
 @pytest.mark.parametrize("status", ["pending", "rejected"])
-async def test_who_is_not_approved_reads_own_threads_and_does_nothing(stage: Stage, status: str) -> None:
+async def test_who_is_not_approved_reads_own_threads_and_does_nothing_to_others(stage: Stage, status: str) -> None:
     await stage.town.care.owner.execute(
         "update public.profiles set verification_status = $1 where user_id = any ($2)",
         status, [stage.helper.user_id, stage.owner.user_id],
@@ -95,7 +97,8 @@ async def test_who_is_not_approved_reads_own_threads_and_does_nothing(stage: Sta
     newcomer = await stage.town.member(status=status)
     for person in (stage.helper, stage.owner, newcomer):
         for name, answer in (await refusals(stage, person)).items():
-            assert (answer == "permission_denied/not_approved") == (RIGHTS[name] != "read"), (name, answer)
+            own = RIGHTS[name] in {"read", "present"}
+            assert (answer == "permission_denied/not_approved") != own, (name, answer)
         assert (await person.call("care.me"))["verification_status"] == status
     assert (await newcomer.call("list_conversations"))["conversations"] == []
     assert code(await newcomer.call("get_messages", conversation_id=stage.conversation)) == "not_found"

@@ -17,7 +17,7 @@ CLIENTS = {
     "create_help_request", "decide_application", "decline_offer", "get_conversation_v2", "get_help_request",
     "get_messages", "list_applications", "list_conversations", "list_help_requests", "list_offers", "mark_read",
     "release_helper", "reopen_conversation", "reopen_help_request", "report_problem", "send_message_v2", "step_back",
-    "update_help_request",
+    "update_help_request", "get_preferences", "set_preferences", "get_profile", "set_profile",
 }  # fmt: skip
 # V1's steps: a client that took them itself would open conversations that nobody counts.
 LEGACY = {"legacy_add_participants", "legacy_open_conversation", "legacy_write_first_message"}
@@ -28,6 +28,7 @@ WEB_PROCESS = {
     "read_session", "record_attempts", "record_minutes", "report_node", "sign_up",
     "stop_rollout", "store_secret", "take_sign_in",
     "plan_deliveries", "lease_deliveries", "settle_delivery", "unsubscribe",
+    "ask_password_reset", "password_set_at", "replace_password",
 }  # fmt: skip
 
 RELATIONS = (

@@ -2,13 +2,15 @@
 
 import hashlib
 import re
+from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Annotated, Final
 from uuid import UUID
 
 import msgspec
 
 from care_collective import text
-from care_collective.accounts import passwords
+from care_collective.accounts import passwords, resets, sessions
 from care_collective.db.call import Answer, Caller, Database
 from care_collective.errors import CareError, Code
 from care_collective.text import Limits
@@ -31,6 +33,7 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
 class _Credential(msgspec.Struct, frozen=True):
     user_id: UUID
     secret: str
+    set_at: datetime
 
 
 def normal_email(email: str) -> str | None:
@@ -53,6 +56,12 @@ def check(application: Application) -> None:
     fields = {name: words for name, words in found.items() if words is not None}
     if fields:
         raise CareError.invalid(**fields)
+
+
+def _refuse_password(password: str) -> None:
+    words = passwords.check_new(password)
+    if words is not None:
+        raise CareError.invalid(password=words)
 
 
 class Accounts:
@@ -119,6 +128,77 @@ class Accounts:
             secret = await self._hasher.hash(password)
             await self._database.value("care.store_secret", p_user_id=known.user_id, p_secret=secret)
         return known.user_id
+
+    async def change_password(
+        self, caller: Caller, *, email: str, present: str, password: str, session: str | None, address: str
+    ) -> None:
+        """Replaces the caller's password by a new one and ends their other sessions; `session` is the one to keep.
+
+        `email` is the caller's own. Errors: CareError `validation_error` by field, or `rate_limited`: a wrong present
+        password counts as a sign-in does, with which it shares its limit.
+        """
+        assert caller.community_id is not None
+        _refuse_password(password)
+        await self._take(caller.community_id, email, address)
+        known = await self._find(email)
+        verdict = await self._hasher.verify(known.secret if known else None, present)
+        if known is None or known.user_id != caller.user_id or not verdict.ok:
+            raise CareError.invalid(present="This is not your present password.")
+        kept = sessions.digest(session) if session else None
+        if not await self._replace(known.user_id, password, known.set_at, kept):
+            raise CareError.invalid(present="This is not your present password.")
+
+    async def ask_reset(self, community_id: UUID, email: str, *, address: str) -> Callable[[], Awaitable[None]] | None:
+        """Takes the wish for a letter with a link to a new password; what makes it, to be called after the answer.
+
+        None is an address that no account can have. Nothing here looks whether there is one: what is answered, and
+        when, says nothing of it. Errors: CareError `rate_limited`, counted as sign-ins are, by address and by both.
+        """
+        normal = normal_email(email)
+        await self._take(community_id, "reset", address)
+        await self._take(community_id, f"reset:{normal or email}", address)
+        if normal is None:
+            return None
+
+        async def make() -> None:
+            await self._database.value("care.ask_password_reset", p_community_id=community_id, p_email=normal)
+
+        return make
+
+    async def has_reset(self, secret_key: str, token: str, *, now: datetime) -> bool:
+        """Whether a letter's token still opens a new password."""
+        return await self._claimed(secret_key, token, now) is not None
+
+    async def reset_password(
+        self, community_id: UUID, secret_key: str, token: str, password: str, *, address: str, now: datetime
+    ) -> None:
+        """Sets a new password by a letter's token and ends all of its user's sessions.
+
+        Errors: CareError `validation_error` on `password`; `not_found` for a token that is forged, has ended or was
+        used; `rate_limited` past as many tries from one address as there may be sign-ins.
+        """
+        _refuse_password(password)
+        await self._take(community_id, "reset:token", address)
+        found = await self._claimed(secret_key, token, now)
+        if found is None or not await self._replace(found[0], password, found[1], None):
+            raise CareError(Code.NOT_FOUND)
+
+    async def _claimed(self, secret_key: str, token: str, now: datetime) -> tuple[UUID, datetime] | None:
+        """Whose token it is and when their present password was set; None where it does not hold."""
+        claim = resets.read(token)
+        if claim is None:
+            return None
+        set_at = await self._database.value("care.password_set_at", p_user_id=claim.user_id)
+        if set_at is None or not resets.is_signed(secret_key, claim, set_at=set_at, now=now):
+            return None
+        return claim.user_id, set_at
+
+    async def _replace(self, user_id: UUID, password: str, set_at: datetime, kept: bytes | None) -> bool:
+        secret = await self._hasher.hash(password)
+        replaced: bool = await self._database.value(
+            "care.replace_password", p_user_id=user_id, p_secret=secret, p_set_at=set_at, p_keep_session=kept
+        )
+        return replaced
 
     async def me(self, caller: Caller) -> Answer:
         """The caller's own account and status, whatever state it is in."""

@@ -21,7 +21,8 @@ class Session(msgspec.Struct, frozen=True):
     community_id: UUID
 
 
-def _digest(token: str) -> bytes:
+def digest(token: str) -> bytes:
+    """What the database keeps of a session's token."""
     return hashlib.sha256(token.encode()).digest()
 
 
@@ -33,7 +34,7 @@ async def start(database: Database, *, user_id: UUID, community_id: UUID) -> str
     token = secrets.token_urlsafe(32)
     opened = await database.value(
         "care.open_session",
-        p_id_hash=_digest(token),
+        p_id_hash=digest(token),
         p_user_id=user_id,
         p_community_id=community_id,
         p_seconds=LIFETIME_SECONDS,
@@ -43,18 +44,18 @@ async def start(database: Database, *, user_id: UUID, community_id: UUID) -> str
 
 async def read(database: Database, token: str) -> Session | None:
     """The session of a token, or None when there is none or it has expired."""
-    text = await database.value("care.read_session", p_id_hash=_digest(token))
+    text = await database.value("care.read_session", p_id_hash=digest(token))
     return None if text is None else msgspec.json.decode(text, type=Session)
 
 
 async def end(database: Database, token: str) -> None:
     """Ends a session; one that is gone already stays gone."""
-    await database.value("care.close_session", p_id_hash=_digest(token))
+    await database.value("care.close_session", p_id_hash=digest(token))
 
 
 def csrf_token(secret_key: str, token: str) -> str:
     """The CSRF token of a session, 64 hexadecimal digits, bound to it and to this deployment's key."""
-    return hmac.new(secret_key.encode(), b"csrf:" + _digest(token), hashlib.sha256).hexdigest()
+    return hmac.new(secret_key.encode(), b"csrf:" + digest(token), hashlib.sha256).hexdigest()
 
 
 def is_csrf_token(secret_key: str, token: str, presented: str) -> bool:

@@ -158,7 +158,7 @@ class OwnConversation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HelpRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A help request, as a member sees it."""
+    """A help request, as a member sees it. `takes_offers`: not while its owner has paused new ones, either."""
 
     id: UUID
     title: str
@@ -166,6 +166,7 @@ class HelpRequest(msgspec.Struct, frozen=True, kw_only=True):
     category: str
     urgency: str
     status: str
+    takes_offers: bool
     status_reason: str | None
     exchange_offer: str | None
     owner: Person
@@ -303,3 +304,33 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a node answers, or can serve: ok, behind or unavailable."""
 
     status: str
+
+
+class Preferences(msgspec.Struct, frozen=True, kw_only=True):
+    """What a member has chosen: times of day as 21:00; a `locale` or `time_zone` that is None is the community's."""
+
+    email: str
+    quiet_from: str
+    quiet_to: str
+    offers_paused: bool
+    locale: str | None
+    time_zone: str | None
+
+
+class PreferencesAnswer(Written, frozen=True, kw_only=True):
+    """One's own preferences."""
+
+    preferences: Preferences
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """How a member is known to others."""
+
+    display_name: str
+    town: str | None
+
+
+class ProfileAnswer(Written, frozen=True, kw_only=True):
+    """One's own profile."""
+
+    profile: Profile

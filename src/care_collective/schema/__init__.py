@@ -309,6 +309,16 @@ class GetMessagesArgs(Struct, frozen=True, kw_only=True):
     p_limit: int | UnsetType = UNSET
 
 
+class GetPreferencesArgs(Struct, frozen=True, kw_only=True):
+    """The caller's own preferences: letters, quiet hours, new offers, language and time zone."""
+
+
+
+class GetProfileArgs(Struct, frozen=True, kw_only=True):
+    """The name and town by which the caller is known to other members."""
+
+
+
 class ListApplicationsArgs(Struct, frozen=True, kw_only=True):
     """Who wants to join the community (p_waiting) or was not approved (rejected), who has waited longest first;
     for coordinators. p_limit 1 to 50.
@@ -390,6 +400,26 @@ class SendMessageV2Args(Struct, frozen=True, kw_only=True):
     p_conversation_id: UUID
     p_sender_id: UUID
     p_content: str
+
+
+class SetPreferencesArgs(Struct, frozen=True, kw_only=True):
+    """Sets all of the caller's preferences: email each, daily or off; quiet hours as times of day, equal ones are
+    none; whether new offers are paused; locale en or es and a time zone by its place, null is the community's.
+    """
+
+    p_email: str
+    p_quiet_from: str
+    p_quiet_to: str
+    p_offers_paused: bool
+    p_locale: str | UnsetType | None = UNSET
+    p_time_zone: str | UnsetType | None = UNSET
+
+
+class SetProfileArgs(Struct, frozen=True, kw_only=True):
+    """Corrects the caller's display name and town, up to 80 characters each; also before they are approved."""
+
+    p_display_name: str
+    p_town: str | UnsetType | None = UNSET
 
 
 class StepBackArgs(Struct, frozen=True, kw_only=True):

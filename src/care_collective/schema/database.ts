@@ -344,6 +344,16 @@ export type Database = {
         }
         Returns: Json
       }
+      /** The caller's own preferences: letters, quiet hours, new offers, language and time zone. */
+      get_preferences: {
+        Args: Record<PropertyKey, never>
+        Returns: Json
+      }
+      /** The name and town by which the caller is known to other members. */
+      get_profile: {
+        Args: Record<PropertyKey, never>
+        Returns: Json
+      }
       /** Who wants to join the community (p_waiting) or was not approved (rejected), who has waited longest first; for coordinators. p_limit 1 to 50. */
       list_applications: {
         Args: {
@@ -430,6 +440,26 @@ export type Database = {
           p_conversation_id: string
           p_sender_id: string
           p_content: string
+        }
+        Returns: Json
+      }
+      /** Sets all of the caller's preferences: email each, daily or off; quiet hours as times of day, equal ones are none; whether new offers are paused; locale en or es and a time zone by its place, null is the community's. */
+      set_preferences: {
+        Args: {
+          p_email: string
+          p_quiet_from: string
+          p_quiet_to: string
+          p_offers_paused: boolean
+          p_locale?: string | null
+          p_time_zone?: string | null
+        }
+        Returns: Json
+      }
+      /** Corrects the caller's display name and town, up to 80 characters each; also before they are approved. */
+      set_profile: {
+        Args: {
+          p_display_name: string
+          p_town?: string | null
         }
         Returns: Json
       }

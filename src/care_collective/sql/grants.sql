@@ -53,7 +53,11 @@ grant execute on function
   public.list_help_requests(text, integer, text, text, text, text, boolean),
   public.report_problem(uuid, uuid, text, text, text),
   public.list_applications(text, integer, boolean),
-  public.decide_application(uuid, text, text)
+  public.decide_application(uuid, text, text),
+  public.get_preferences(),
+  public.set_preferences(text, text, text, boolean, text, text),
+  public.get_profile(),
+  public.set_profile(text, text)
 to authenticated, care_app;
 
 -- the web process's own; V1's three steps are one call of the facade, which counts it
@@ -66,6 +70,9 @@ grant execute on function
   care.take_sign_in(uuid, text, text),
   care.find_credential(text),
   care.store_secret(uuid, text),
+  care.password_set_at(uuid),
+  care.replace_password(uuid, text, timestamptz, bytea),
+  care.ask_password_reset(uuid, text),
   care.sign_up(uuid, text, text, text, text, text),
   care.join_community(uuid, uuid, text, text, text),
   care.open_session(bytea, uuid, uuid, integer),

@@ -20,7 +20,9 @@ from litestar.routes import HTTPRoute
 from care_collective import __version__
 from care_collective.errors import STATUS, Code
 from care_collective.web import functions, security
-from care_collective.web.api import auth, coordination, health, messaging, problems, requests, rollout, schemas, stream
+from care_collective.web.api import (
+    auth, coordination, health, messaging, preferences, problems, requests, rollout, schemas, stream,
+)  # fmt: skip
 from care_collective.web.body import check_query
 
 DESCRIPTION: Final = """\
@@ -34,6 +36,7 @@ ROOMS: Final = (
     stream.router,
     requests.router,
     problems.router,
+    preferences.router,
     auth.router,
     coordination.router,
     health.router,

@@ -112,6 +112,10 @@ KNOWN: Final = {
     "report_problem": Like(schemas.ProblemReported, "report_problem"),
     "list_applications": Like(coordination.ApplicationPage, "list_applications"),
     "decide_application": Like(coordination.ApplicationDecided, "reject_application"),
+    "get_preferences": Like(schemas.PreferencesAnswer, "get_preferences"),
+    "set_preferences": Like(schemas.PreferencesAnswer, "set_preferences"),
+    "get_profile": Like(schemas.ProfileAnswer, "get_profile"),
+    "set_profile": Like(schemas.ProfileAnswer, "set_profile"),
 }
 SHAPES: Final = frozenset({Refusal, ClientError, *(like.answer for like in KNOWN.values())})
 

@@ -11,6 +11,7 @@ from care_collective.accounts.applications import Applications
 from care_collective.accounts.jwks import JwksVerifier
 from care_collective.accounts.passwords import Passwords
 from care_collective.accounts.people import Accounts
+from care_collective.accounts.preferences import Preferences
 from care_collective.accounts.tokens import SecretVerifier, Verifier
 from care_collective.db.call import Database
 from care_collective.db.listen import Listener
@@ -49,6 +50,7 @@ class Services:
     live: Hub
     accounts: Accounts
     applications: Applications
+    preferences: Preferences
     passwords: Passwords
     communities: Communities
     requests: Requests
@@ -101,6 +103,7 @@ def make_services(
         live=Hub(listener),
         accounts=Accounts(database, hasher),
         applications=Applications(database),
+        preferences=Preferences(database),
         passwords=hasher,
         communities=Communities(database),
         requests=Requests(database),

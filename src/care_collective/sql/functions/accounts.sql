@@ -71,7 +71,7 @@ language plpgsql
 as $$
 begin
   return (
-    select jsonb_build_object('user_id', u.id, 'secret', c.secret)
+    select jsonb_build_object('user_id', u.id, 'secret', c.secret, 'set_at', c.updated_at)
       from care.users u
       join care.credentials c
         on c.user_id = u.id
@@ -80,7 +80,7 @@ begin
        and u.deleted_at is null);
 end
 $$;
-comment on function care.find_credential(text) is 'The user and password hash of an e-mail address, or null.';
+comment on function care.find_credential(text) is 'The user and password hash of an e-mail address with the time it was set, or null.';
 
 create or replace function care.store_secret(p_user_id uuid, p_secret text)
 returns void

@@ -13,6 +13,8 @@ begin
     select jsonb_build_object(
              'id', p_request.id, 'title', p_request.title, 'description', p_request.description,
              'category', p_request.category, 'urgency', p_request.urgency, 'status', p_request.status,
+             'takes_offers', care.takes_offers(p_request.status)
+               and not care.offers_paused(p_request.community_id, p_request.user_id),
              'status_reason', p_request.status_reason, 'exchange_offer', p_request.exchange_offer,
              'owner', jsonb_build_object('user_id', o.user_id, 'display_name', o.display_name, 'town', o.town,
                'deleted', o.deleted_at is not null),

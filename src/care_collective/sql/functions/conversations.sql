@@ -111,7 +111,8 @@ begin
     when v_request.user_id = v_me.user_id then
       care.refusal('validation_error', 'own_request', jsonb_build_object('fields', '{}'::jsonb))
     when v_thread.id is not null then care.conversation_exists(v_thread.id, care.shown_status(v_thread.status, v_blocked))
-    when not care.takes_offers(v_request.status) then care.refusal('help_request_unavailable')
+    when not care.takes_offers(v_request.status) or care.offers_paused(v_me.community_id, v_request.user_id) then
+      care.refusal('help_request_unavailable')
   end;
   if v_me.answer is null then
     v_orphan_id := care.orphan_of(v_me.community_id, p_help_request_id, v_me.user_id);

@@ -108,12 +108,13 @@ begin
 
   v_restriction := care.restriction_of(p_community_id, p_user_id);
   v_admission := row(null, p_community_id, p_user_id, v_restriction.kind);
-  -- Rights, weakest first: 'read' own threads, 'browse' requests, 'write' in threads, 'offer' help or ask for it,
-  -- 'coordinate' the community.
-  if p_right <> 'read' and v_status <> 'approved' then
+  -- Rights, weakest first: 'read' own threads, 'present' oneself by name and town, 'browse' requests, 'write' in
+  -- threads, 'offer' help or ask for it, 'coordinate' the community. A newcomer may correct how they present themselves;
+  -- who is suspended may not put new words before others.
+  if p_right not in ('read', 'present') and v_status <> 'approved' then
     v_admission.refusal := care.refusal('permission_denied', 'not_approved');
   elsif v_restriction.kind = 'banned'
-     or (v_restriction.kind = 'suspended' and p_right in ('write', 'offer', 'coordinate'))
+     or (v_restriction.kind = 'suspended' and p_right in ('present', 'write', 'offer', 'coordinate'))
      or (v_restriction.kind = 'limited' and p_right in ('offer', 'coordinate')) then
     v_admission.refusal := care.refusal('permission_denied', 'restricted', jsonb_build_object(
       'restriction', v_restriction.kind, 'until', v_restriction.until, 'why', v_restriction.why));
@@ -124,7 +125,7 @@ begin
 end
 $$;
 comment on function care.allow(uuid, uuid, text) is
-  'Whether a member may read, browse, write, offer or coordinate (product.md, who may do what and restrictions): an admission with a refusal, or without.';
+  'Whether a member may read, present themselves, browse, write, offer or coordinate (product.md, who may do what and restrictions): an admission with a refusal, or without.';
 
 create or replace function care.begin_write(
   p_caller uuid, p_right text, p_verb text default null, p_content jsonb default null, p_invalid jsonb default null,

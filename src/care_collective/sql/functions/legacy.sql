@@ -201,7 +201,7 @@ begin
   if care.is_blocked(v_me.community_id, v_me.user_id, p_recipient_id) then
     return care.refusal('not_found');
   end if;
-  if not care.takes_offers(v_request.status) then
+  if not care.takes_offers(v_request.status) or care.offers_paused(v_me.community_id, p_recipient_id) then
     return care.refusal('help_request_unavailable');
   end if;
   v_refusal := care.admit_orphan(v_me.community_id, v_me.user_id, p_conversation_id);

@@ -187,7 +187,7 @@ class OwnConversation(msgspec.Struct, frozen=True):
 
 
 class HelpRequest(msgspec.Struct, frozen=True):
-    """A help request, as a member sees it."""
+    """A help request, as a member sees it. `takes_offers`: not while its owner has paused new ones, either."""
 
     id: UUID
     title: str
@@ -195,6 +195,7 @@ class HelpRequest(msgspec.Struct, frozen=True):
     category: Category
     urgency: Urgency
     status: Status
+    takes_offers: bool
     status_reason: str | None
     exchange_offer: str | None
     owner: Person
@@ -230,6 +231,38 @@ class HelpRequestMoved(msgspec.Struct, frozen=True):
     help_request_status: Status | None = None
     helper_id: UUID | None = None
     message: str | None = None
+
+
+class Preferences(msgspec.Struct, frozen=True):
+    """What a member has chosen: times of day as 21:00; a null locale or time_zone is the community's."""
+
+    email: Literal["each", "daily", "off"]
+    quiet_from: str
+    quiet_to: str
+    offers_paused: bool
+    locale: Literal["en", "es"] | None
+    time_zone: str | None
+
+
+class PreferencesAnswer(msgspec.Struct, frozen=True):
+    """One's own preferences."""
+
+    success: Literal[True]
+    preferences: Preferences
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """How a member is known to others."""
+
+    display_name: str
+    town: str | None
+
+
+class ProfileAnswer(msgspec.Struct, frozen=True):
+    """One's own profile."""
+
+    success: Literal[True]
+    profile: Profile
 
 
 class Restriction(msgspec.Struct, frozen=True):
