@@ -21,8 +21,17 @@ from care_collective import __version__
 from care_collective.errors import STATUS, Code
 from care_collective.web import functions, security
 from care_collective.web.api import (
-    auth, coordination, health, messaging, preferences, problems, requests, rollout, schemas, stream,
-)  # fmt: skip
+    auth,
+    coordination,
+    health,
+    messaging,
+    preferences,
+    problems,
+    requests,
+    rollout,
+    schemas,
+    stream,
+)
 from care_collective.web.body import check_query
 
 DESCRIPTION: Final = """\
