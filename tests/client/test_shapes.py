@@ -139,7 +139,7 @@ async def test_every_path_has_a_method_whose_result_is_the_whole_answer(
     row = await whole(helping.messaging.list_conversations())
     assert seen[:2] == page.messages
     assert seen[2] == models.LiveState(
-        unread=models.Unread(conversations=0, messages=0), conversations=row.conversations
+        unread=models.Unread(conversations=0, messages=0, notifications=0), conversations=row.conversations
     )
     await whole(asking.messaging.list_offers(request))
     await whole(helping.messaging.list_conversations())

@@ -54,6 +54,7 @@ class Stage:
     conversation: UUID
     open_request: UUID
     applicant: Person
+    notification: UUID  # that the owner was told of the offer
 
     def values(self, me: UUID) -> dict[str, Any]:
         """A value for every parameter, with which the call would succeed or be refused for its state alone."""
@@ -68,6 +69,7 @@ class Stage:
             "p_waiting": True, "p_applicant_id": self.applicant.user_id, "p_decision": "approve",
             "p_email": "daily", "p_quiet_from": "22:00", "p_quiet_to": "07:30", "p_offers_paused": False,
             "p_locale": "es", "p_time_zone": "Europe/Lisbon", "p_display_name": "Hal Moss", "p_town": None,
+            "p_notification_id": self.notification,
         }  # fmt: skip
 
     def named(self, function: Function, me: UUID) -> dict[str, Any]:
@@ -82,7 +84,10 @@ async def stage(town: Town) -> Stage:
     request, open_request = await town.request(owner), await town.request(owner, title="A form to fill in")
     applicant = await town.member("Nia", status="pending")
     opened = await helper.offer_v2(request)
-    return Stage(town, owner, helper, request, UUID(opened["conversation_id"]), open_request, applicant)
+    (told,) = (await owner.call("list_notifications"))["notifications"]
+    return Stage(
+        town, owner, helper, request, UUID(opened["conversation_id"]), open_request, applicant, UUID(told["id"])
+    )
 
 
 async def raw_call(

@@ -21,6 +21,8 @@ RIGHTS = {
     "release_helper": "write", "reopen_conversation": "write", "reopen_help_request": "offer",
     "report_problem": "browse", "send_message_v2": "write", "step_back": "write", "update_help_request": "offer",
     "get_preferences": "read", "set_preferences": "read", "get_profile": "read", "set_profile": "present",
+    "list_notifications": "read", "count_unread_notifications": "read", "mark_notification_read": "read",
+    "mark_all_notifications_read": "read",
 }  # fmt: skip
 
 FORBIDDEN = {

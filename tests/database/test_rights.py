@@ -14,8 +14,9 @@ VERBS = ("select", "insert", "update", "delete", "truncate", "references", "trig
 
 CLIENTS = {
     "accept_offer", "cancel_help_request", "close_conversation", "complete_help_request", "create_conversation_atomic",
-    "create_help_request", "decide_application", "decline_offer", "get_conversation_v2", "get_help_request",
-    "get_messages", "list_applications", "list_conversations", "list_help_requests", "list_offers", "mark_read",
+    "count_unread_notifications", "create_help_request", "decide_application", "decline_offer", "get_conversation_v2",
+    "get_help_request", "get_messages", "list_applications", "list_conversations", "list_help_requests",
+    "list_notifications", "list_offers", "mark_all_notifications_read", "mark_notification_read", "mark_read",
     "release_helper", "reopen_conversation", "reopen_help_request", "report_problem", "send_message_v2", "step_back",
     "update_help_request", "get_preferences", "set_preferences", "get_profile", "set_profile",
 }  # fmt: skip

@@ -22,6 +22,7 @@ WITHOUT_COMMUNITY = {
 # the end of V1, letters; and a view over a view, which hands the column on.
 ACROSS = {
     "prune", "prune_outbox", "health", "publish_hints", "hints", "rollout_numbers", "check_rows", "shown_messages",
+    "prune_notifications",
     "legacy_batch", "legacy_find", "legacy_orphans", "legacy_quiet_since", "legacy_status",
     "plan_deliveries", "lease_deliveries", "mail_state", "retry_deliveries", "prune_deliveries",
 }  # fmt: skip

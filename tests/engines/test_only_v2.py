@@ -20,10 +20,12 @@ WRITES = {
     "public.messages": "v1",
     "public.conversation_members": "both",
     "care.outbox": "both",
+    "public.notifications": "both",
     "care.rate_counters": "both",
     "care.idempotency_keys": "both",
 }
-AFTER_STEP_ONE = {"public.conversation_participants", "public.messages", "public.conversation_members", "care.outbox"}
+AFTER_STEP_ONE = {"public.conversation_participants", "public.messages", "public.conversation_members", "care.outbox",
+                  "public.notifications"}  # fmt: skip
 # A fault of our own making, and two that a server has: no space, and an administrator's hand.
 FAULTS = {"server_error": "XX000", "disk_full": "53100", "shutdown": "57P01"}
 

@@ -47,7 +47,7 @@ def member(verification: str, restriction: str | None) -> Member:
         restriction=Restriction(restriction, until, f"Too pushy. {HOSTILE}") if restriction else None,
         time_zone=None,
         locale=None,
-        unread=Unread(conversations=2, messages=3),
+        unread=Unread(conversations=2, messages=3, notifications=1),
     )
 
 

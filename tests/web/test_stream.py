@@ -116,8 +116,10 @@ async def test_an_inbox_is_told_of_offers_messages_marks_decisions_and_requests(
         owner, helper = make(stage.owner), make(stage.helper)
         async with feeding(owner, STREAM) as mine, feeding(helper, STREAM) as theirs:
             shown = (await owner.get("/api/messaging/conversations")).json()["conversations"]
-            assert mine.states[0] == {"unread": {"conversations": 1, "messages": 1}, "conversations": shown}
-            assert theirs.unread == {"conversations": 0, "messages": 0}
+            assert mine.states[0] == {
+                "unread": {"conversations": 1, "messages": 1, "notifications": 1}, "conversations": shown,
+            }  # fmt: skip
+            assert theirs.unread == {"conversations": 0, "messages": 0, "notifications": 0}
 
             def row(feed: Feed) -> dict[str, Any]:
                 found: dict[str, Any] = feed.states[-1]["conversations"][-1]
@@ -127,13 +129,14 @@ async def test_an_inbox_is_told_of_offers_messages_marks_decisions_and_requests(
             await mine.until(lambda: mine.unread["messages"] == 2)
             await theirs.until(lambda: row(theirs)["last_seq"] == 1)
             await owner.post(of(stage.conversation, "read"), json={"seq": 1})
-            await mine.until(lambda: mine.unread == {"conversations": 0, "messages": 0})
+            await mine.until(lambda: mine.unread == {"conversations": 0, "messages": 0, "notifications": 0})
             await theirs.until(lambda: row(theirs)["other_last_read_seq"] == 1)
             decision = {"conversation_id": stage.conversation}
             await owner.post("/api/messaging/accept-offer", json=decision)
             await theirs.until(lambda: row(theirs)["help_request"]["accepted"])
             await owner.post(f"/api/requests/{stage.request}/complete")
             await theirs.until(lambda: row(theirs)["help_request"]["status"] == "completed")
+            assert theirs.unread["notifications"] == 2
             await helper.post(of(stage.conversation, "close"))
             await mine.until(lambda: row(mine)["status"] == "closed")
             opened = await helper.post(

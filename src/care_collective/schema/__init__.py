@@ -246,6 +246,11 @@ class CompleteHelpRequestArgs(Struct, frozen=True, kw_only=True):
     p_help_request_id: UUID
 
 
+class CountUnreadNotificationsArgs(Struct, frozen=True, kw_only=True):
+    """How many of the caller's notifications are unread, up to 100."""
+
+
+
 class CreateConversationAtomicArgs(Struct, frozen=True, kw_only=True):
     """Offers help: opens the conversation with its first message (10 to 1000 characters), or answers why not."""
 
@@ -349,6 +354,14 @@ class ListHelpRequestsArgs(Struct, frozen=True, kw_only=True):
     p_mine: bool | UnsetType = UNSET
 
 
+class ListNotificationsArgs(Struct, frozen=True, kw_only=True):
+    """What the caller was told, newest first. p_limit 1 to 50, p_filter all or unread."""
+
+    p_cursor: str | UnsetType | None = UNSET
+    p_limit: int | UnsetType = UNSET
+    p_filter: str | UnsetType = UNSET
+
+
 class ListOffersArgs(Struct, frozen=True, kw_only=True):
     """The offers on one of the caller's own requests, of both engines."""
 
@@ -357,8 +370,21 @@ class ListOffersArgs(Struct, frozen=True, kw_only=True):
     p_limit: int | UnsetType = UNSET
 
 
+class MarkAllNotificationsReadArgs(Struct, frozen=True, kw_only=True):
+    """Marks all of the caller's notifications as read; their threads stay as they are."""
+
+
+
+class MarkNotificationReadArgs(Struct, frozen=True, kw_only=True):
+    """Marks one of the caller's notifications as read; a message's stays unread in its thread."""
+
+    p_notification_id: UUID
+
+
 class MarkReadArgs(Struct, frozen=True, kw_only=True):
-    """Marks one of the caller's conversations as read up to a seq. Never backwards, never past the last message."""
+    """Marks one of the caller's conversations as read up to a seq, and what they were told of it. Never backwards,
+    never past the last message.
+    """
 
     p_conversation_id: UUID
     p_seq: int

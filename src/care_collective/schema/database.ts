@@ -282,6 +282,11 @@ export type Database = {
         }
         Returns: Json
       }
+      /** How many of the caller's notifications are unread, up to 100. */
+      count_unread_notifications: {
+        Args: Record<PropertyKey, never>
+        Returns: Json
+      }
       /** Offers help: opens the conversation with its first message (10 to 1000 characters), or answers why not. */
       create_conversation_atomic: {
         Args: {
@@ -385,6 +390,15 @@ export type Database = {
         }
         Returns: Json
       }
+      /** What the caller was told, newest first. p_limit 1 to 50, p_filter all or unread. */
+      list_notifications: {
+        Args: {
+          p_cursor?: string | null
+          p_limit?: number
+          p_filter?: string
+        }
+        Returns: Json
+      }
       /** The offers on one of the caller's own requests, of both engines. */
       list_offers: {
         Args: {
@@ -394,7 +408,19 @@ export type Database = {
         }
         Returns: Json
       }
-      /** Marks one of the caller's conversations as read up to a seq. Never backwards, never past the last message. */
+      /** Marks all of the caller's notifications as read; their threads stay as they are. */
+      mark_all_notifications_read: {
+        Args: Record<PropertyKey, never>
+        Returns: Json
+      }
+      /** Marks one of the caller's notifications as read; a message's stays unread in its thread. */
+      mark_notification_read: {
+        Args: {
+          p_notification_id: string
+        }
+        Returns: Json
+      }
+      /** Marks one of the caller's conversations as read up to a seq, and what they were told of it. Never backwards, never past the last message. */
       mark_read: {
         Args: {
           p_conversation_id: string

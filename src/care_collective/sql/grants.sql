@@ -57,7 +57,11 @@ grant execute on function
   public.get_preferences(),
   public.set_preferences(text, text, text, boolean, text, text),
   public.get_profile(),
-  public.set_profile(text, text)
+  public.set_profile(text, text),
+  public.list_notifications(text, integer, text),
+  public.count_unread_notifications(),
+  public.mark_notification_read(uuid),
+  public.mark_all_notifications_read()
 to authenticated, care_app;
 
 -- the web process's own; V1's three steps are one call of the facade, which counts it

@@ -344,8 +344,8 @@ begin
         for no key update skip locked));
   get diagnostics v_attempts = row_count;
   return v_keys + v_sessions + v_attempts + care.prune_outcomes() + care.prune_outbox() + care.prune_audit()
-    + care.prune_deliveries();
+    + care.prune_deliveries() + care.prune_notifications();
 end
 $$;
 comment on function care.prune() is
-  'Removes a batch of the keys past the 24 hours they are kept, of expired sessions, of old sign-in counts, of old outcomes, of events told a week ago, of old letters and of the audit log after 13 months; how many went. 0: all are gone.';
+  'Removes a batch of the keys past the 24 hours they are kept, of expired sessions, of old sign-in counts, of old outcomes, of events told a week ago, of old letters, of notifications read 90 days ago, and of the audit log and all notifications after 13 months; how many went. 0: all are gone.';

@@ -14,6 +14,7 @@ declare
   v_offer care.opening;
   v_me care.writing;
   v_id uuid;
+  v_status text;
 begin
   v_caller := care.caller();
   if p_helper_id is distinct from v_caller then
@@ -36,7 +37,7 @@ begin
   insert into public.conversations_v2 (community_id, help_request_id, requester_id, helper_id, initial_message)
   values (v_me.community_id, p_help_request_id, v_offer.requester_id, v_me.user_id, v_offer.message)
   on conflict on constraint conversations_v2_pair_key do nothing
-  returning id into v_id;
+  returning id, status into v_id, v_status;
   if v_id is null then
     -- The request's lock keeps this from happening; without the lock the winner's id is still the right answer.
     return (
@@ -50,6 +51,10 @@ begin
 
   perform care.enter_inboxes(v_me.community_id, v_id, 'v2', v_me.user_id, v_offer.requester_id);
   perform care.announce(v_me.community_id, v_me.user_id, 'conversation.opened', p_help_request_id, v_id, 0);
+  -- To the requester a held one does not exist.
+  if v_status <> 'held' then
+    perform care.notify(v_me.community_id, v_offer.requester_id, 'offer.received', v_me.user_id, p_help_request_id, v_id);
+  end if;
   perform care.count_use(v_me.community_id, v_me.user_id, 'conversations');
   return care.remember(v_me, care.offer_answer(v_id));
 exception when others then

@@ -273,6 +273,7 @@ language plpgsql
 as $$
 declare
   v_now timestamptz := clock_timestamp();
+  v_status text;
 begin
   insert into public.messages
     (community_id, conversation_id, seq, sender_id, recipient_id, content, created_at, updated_at)
@@ -282,9 +283,14 @@ begin
          last_message_at = v_now,
          updated_at = v_now
    where c.community_id = p_community_id
-     and c.id = p_conversation_id;
+     and c.id = p_conversation_id
+  returning c.status into v_status;
   perform care.enter_inboxes(p_community_id, p_conversation_id, 'v1', p_helper_id, p_requester_id);
   perform care.announce(p_community_id, p_helper_id, 'conversation.opened', p_help_request_id, p_conversation_id, 0);
+  if v_status <> 'held' then
+    perform care.notify(
+      p_community_id, p_requester_id, 'offer.received', p_helper_id, p_help_request_id, p_conversation_id);
+  end if;
   return care.offer_answer(p_conversation_id);
 end
 $$;

@@ -179,10 +179,13 @@ stable
 set search_path = pg_catalog, pg_temp
 language plpgsql
 as $$
+declare
+  v_notifications integer := care.count_notifications(p_community_id, p_user_id);
 begin
   -- Nobody counts past a hundred, and it bounds what a member with thousands of unread ones costs.
   return (
-    select jsonb_build_object('conversations', count(*), 'messages', coalesce(sum(s.unread), 0))
+    select jsonb_build_object('conversations', count(*), 'messages', coalesce(sum(s.unread), 0),
+             'notifications', v_notifications)
       from (
         select m.unread
           from public.conversation_members m
@@ -197,4 +200,5 @@ begin
       ) s);
 end
 $$;
-comment on function care.unread_json(uuid, uuid) is 'How many conversations, up to 100, hold how many unread messages.';
+comment on function care.unread_json(uuid, uuid) is
+  'How many conversations, up to 100, hold how many unread messages, and how many notifications, up to 100, are unread.';

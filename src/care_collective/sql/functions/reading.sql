@@ -146,6 +146,7 @@ declare
   v_before integer;
   v_seq integer;
   v_unread integer;
+  v_told integer;
 begin
   v_me := care.begin_write(care.caller(), 'read', 'mark', jsonb_build_array(p_conversation_id, p_seq),
     case when p_seq is null or p_seq < 0 then care.invalid('seq', 'Name the last message you have read by its number.') end);
@@ -173,7 +174,9 @@ begin
    where m.community_id = v_me.community_id
      and m.conversation_id = v_thread.id
      and m.user_id = v_me.user_id;
-  if v_seq > v_before then
+  v_told := care.read_notifications(v_me.community_id, v_me.user_id, v_thread.id, v_unread);
+  -- The caller's own other pages show the count of either.
+  if v_seq > v_before or v_told > 0 then
     perform care.announce(v_me.community_id, v_me.user_id, 'conversation.read', v_thread.help_request_id, v_thread.id,
       v_seq);
   end if;
@@ -185,7 +188,7 @@ exception when others then
 end
 $$;
 comment on function public.mark_read(uuid, integer) is
-  'Marks one of the caller''s conversations as read up to a seq. Never backwards, never past the last message.';
+  'Marks one of the caller''s conversations as read up to a seq, and what they were told of it. Never backwards, never past the last message.';
 
 create or replace function care.last_seq(p_community_id uuid, p_conversation_id uuid)
 returns integer

@@ -211,6 +211,7 @@ declare
     'request.' || p_action, jsonb_build_array(p_help_request_id, v_reason), care.check_text('reason', v_reason, 0, 500));
   v_request record;
   v_status text;
+  v_topic text;
 begin
   if v_me.answer is not null then
     return v_me.answer;
@@ -233,8 +234,9 @@ begin
          updated_at = v_now
    where r.community_id = v_me.community_id
      and r.id = p_help_request_id;
-  perform care.announce(v_me.community_id, v_me.user_id,
-    'request.' || case v_status when 'open' then 'reopened' else v_status end, p_help_request_id, null);
+  v_topic := 'request.' || case v_status when 'open' then 'reopened' else v_status end;
+  perform care.announce(v_me.community_id, v_me.user_id, v_topic, p_help_request_id, null);
+  perform care.notify_helpers(v_me.community_id, v_topic, v_me.user_id, p_help_request_id);
   return care.remember(v_me,
     jsonb_build_object('success', true, 'help_request_id', p_help_request_id, 'status', v_status));
 end

@@ -94,6 +94,8 @@ begin
    where m.community_id = p_me.community_id
      and m.conversation_id = p_thread.id;
   perform care.announce(p_me.community_id, p_me.user_id, 'message.sent', p_thread.help_request_id, p_thread.id, v_seq);
+  perform care.notify(
+    p_me.community_id, v_other, 'message.received', p_me.user_id, p_thread.help_request_id, p_thread.id);
   perform care.count_use(p_me.community_id, p_me.user_id, 'messages');
   if p_me.restriction = 'limited' then
     perform care.count_use(p_me.community_id, p_me.user_id, 'messages_limited');
@@ -165,6 +167,7 @@ begin
   end if;
   perform care.set_thread_status(v_me.community_id, v_thread, 'closed', v_me.user_id);
   perform care.announce(v_me.community_id, v_me.user_id, 'conversation.closed', v_thread.help_request_id, v_thread.id);
+  perform care.notify_other(v_me, v_thread, 'conversation.closed');
   return care.remember(v_me,
     jsonb_build_object('success', true, 'status', 'closed'));
 exception when others then
@@ -204,6 +207,7 @@ begin
   end if;
   perform care.set_thread_status(v_me.community_id, v_thread, 'active', v_me.user_id);
   perform care.announce(v_me.community_id, v_me.user_id, 'conversation.reopened', v_thread.help_request_id, v_thread.id);
+  perform care.notify_other(v_me, v_thread, 'conversation.reopened');
   return care.remember(v_me,
     jsonb_build_object('success', true, 'status', 'active'));
 exception when others then

@@ -132,10 +132,12 @@ class MessagePage(msgspec.Struct, frozen=True):
 
 
 class Unread(msgspec.Struct, frozen=True):
-    """How many conversations, up to 100, hold how many unread messages."""
+    """How many conversations, up to 100, hold how many unread messages, and how many notifications, up to 100, are
+    unread."""
 
     conversations: int
     messages: int
+    notifications: int
 
 
 class LiveState(msgspec.Struct, frozen=True):
