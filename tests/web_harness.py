@@ -98,9 +98,9 @@ class _Server(Server):
 
 
 @asynccontextmanager
-async def serving(services: Services) -> AsyncIterator[int]:
-    """The application on a real socket of this machine, served as in production; its port."""
-    settings = msgspec.structs.replace(services.settings, host="127.0.0.1", port=0)
+async def serving(services: Services, port: int = 0) -> AsyncIterator[int]:
+    """The application on a real socket of this machine, served as in production; its port, a free one unless named."""
+    settings = msgspec.structs.replace(services.settings, host="127.0.0.1", port=port)
     config = make_config(settings, application_of(services))
     server = _Server(config, ready=lambda: None, ending=services.live.end)
     task = asyncio.create_task(server.serve())

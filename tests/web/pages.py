@@ -85,6 +85,11 @@ class Sheet(HTMLParser):
         return any(one.action.endswith(ending) for one in self.forms)
 
 
+def is_foreign(tag: str, attributes: dict[str, str | None]) -> bool:
+    """Whether an element is a script that is no file of ours."""
+    return tag == "script" and not (attributes.get("src") or "").startswith("/static/")
+
+
 async def visitor(services: Services, person: Person, **headers: str) -> Client:
     """A browser in which a member is signed in; the caller closes it."""
     client = browser(services, person.town)

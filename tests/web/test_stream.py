@@ -14,7 +14,7 @@ from care_collective.db.call import Answer
 from care_collective.errors import CareError, Code
 from care_collective.messaging.service import Messaging
 from care_collective.notifications.live import Hub
-from care_collective.web.api import stream
+from care_collective.web import streams
 from care_collective.web.server import SHUTDOWN_SECONDS
 from care_collective.web.services import Services, utc_now
 from harness import Care, Person
@@ -180,7 +180,7 @@ async def test_what_is_wrong_is_refused_before_a_stream_begins(services: Service
 async def test_a_stream_ends_with_the_ban_the_account_the_token_or_the_session_of_its_reader(
     services: Services, stage: Stage, shared: Care, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "KEEP_ALIVE_SECONDS", 0.02)
+    monkeypatch.setattr(streams, "KEEP_ALIVE_SECONDS", 0.02)
     now = utc_now()
     object.__setattr__(services, "now", lambda: now)
     async with node(services, stage) as make:
@@ -307,7 +307,7 @@ async def test_a_stop_ends_streams_at_once(services: Services, stage: Stage) -> 
 async def test_a_database_that_is_away_ends_no_stream(
     services: Services, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "_PAUSE", (0.0, 0.0))
+    monkeypatch.setattr(streams, "_PAUSE", (0.0, 0.0))
     asked, live = 0, Messaging.live
 
     async def away(*given: Any, **named: Any) -> Answer:  # noqa: ANN401

@@ -18,7 +18,7 @@ from care_collective.web import description, errors, rest
 from care_collective.web.body import MAX_BYTES, StrictRequest
 from care_collective.web.edge import Application, Edge
 from care_collective.web.metrics import telling
-from care_collective.web.pages import accounts, coordination, messages, problems, reference, requests, rollout
+from care_collective.web.pages import accounts, coordination, messages, problems, reference, requests, rollout, stream
 from care_collective.web.security import SAFE_METHODS
 from care_collective.web.services import Services
 
@@ -86,6 +86,7 @@ def make_app(services: Services, metrics: socket | None = None) -> Edge:
             requests.router,
             messages.router,
             coordination.router,
+            stream.router,
             rollout.router,
             reference.router,
             static,

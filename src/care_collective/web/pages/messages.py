@@ -33,10 +33,10 @@ def _messaging(request: AnyRequest) -> Messaging:
 async def _inbox(request: AnyRequest) -> dict[str, Any]:
     """The list, as it stands beside a thread and alone."""
     filter_ = "unread" if request.query_params.get("filter") == "unread" else "all"
-    answer = await _messaging(request).list_conversations(
-        request.user, cursor=request.query_params.get("cursor") or None, limit=20, filter_=filter_
-    )
-    return {"inbox": msgspec.json.decode(answer.success(), type=ConversationPage), "filter": filter_}
+    cursor = request.query_params.get("cursor") or None
+    answer = await _messaging(request).list_conversations(request.user, cursor=cursor, limit=20, filter_=filter_)
+    found = msgspec.json.decode(answer.success(), type=ConversationPage)
+    return {"inbox": found, "filter": filter_, "newest": cursor is None}
 
 
 @get("/messages")
@@ -79,6 +79,7 @@ async def _thread(request: AnyRequest, conversation_id: UUID, member: Member, **
             "days": threads.by_day(found.messages, member.user_id, shown["clock"]),
             "older": first if first > 0 else None,
             "newer": last if last < conversation.last_seq else None,
+            "after": conversation.last_seq,
             "done": notice_of(request, NOTICES),
             "verb_key": forms.new_key(),
             **context,

@@ -1,0 +1,320 @@
+// Keeps an open page alive, for what htmx leaves to the page: when its one stream is opened and closed, where messages
+// join the thread, and what counts as read. Without it every page works by its links and forms.
+//
+// For other scripts: the document hears `care:arrived` (detail.seq) when a message stands in the thread, and
+// `care:composer` when the composer's place was made anew.
+
+const STATES = { ended: [401, 403, 404], quiet: 50_000, pause: 1000, longest: 15_000, patience: 3000 };
+const stream = document.querySelector("#stream");
+const line = document.querySelector("#line");
+const log = document.querySelector(".log");
+const days = document.querySelector("#days");
+const newest = document.querySelector("#newest");
+
+let place = null; // the id of the last event, from which the next stream goes on
+let heard = performance.now();
+let pause = STATES.pause;
+let over = false;
+let away = false; // in the browser's cache of pages left
+let opened = 0;
+let waiting = null;
+let worried = null;
+
+// ---- the stream
+
+const isOpen = () => Boolean(stream._htmx?.sse);
+
+function open() {
+  clearTimeout(waiting);
+  waiting = null;
+  if (!over && !away && !isOpen()) {
+    heard = performance.now();
+    stream.dispatchEvent(new Event("care:open"));
+  }
+}
+
+const close = () => stream.dispatchEvent(new Event("htmx:abort"));
+
+function say(id) {
+  const words = id && document.getElementById(id).content.cloneNode(true);
+  line.replaceChildren(...(words ? [words] : []));
+}
+
+function end() {
+  over = true;
+  clearTimeout(worried);
+  say("line-ended");
+}
+
+stream.addEventListener("htmx:config:request", ({ detail }) => {
+  if (place !== null) {
+    detail.ctx.request.headers["Last-Event-ID"] = place;
+  }
+});
+
+stream.addEventListener("htmx:before:response", (event) => {
+  const { status, headers } = event.detail.ctx.response;
+  if (STATES.ended.includes(status)) {
+    end();
+  }
+  if (!headers.get("Content-Type")?.includes("text/event-stream")) {
+    event.preventDefault();
+  }
+});
+
+stream.addEventListener("htmx:sse:after:connection", () => {
+  heard = performance.now();
+  pause = STATES.pause;
+  clearTimeout(worried);
+  worried = null;
+  say(null);
+  opened += 1;
+  if (opened > 1) {
+    stream.dispatchEvent(new Event("care:changed")); // what this page was not told meanwhile
+    mark();
+  }
+});
+
+stream.addEventListener("htmx:sse:before:message", () => {
+  heard = performance.now();
+});
+
+stream.addEventListener("htmx:sse:close", ({ detail }) => {
+  place = detail.connection.lastEventId || place;
+});
+
+// However it ended: refused, lost, closed by either side.
+stream.addEventListener("htmx:finally:request", () => {
+  if (over || away) {
+    return;
+  }
+  worried ??= setTimeout(() => say("line-lost"), STATES.patience);
+  const jitter = pause * (1 + Math.random());
+  pause = Math.min(2 * pause, STATES.longest);
+  clearTimeout(waiting);
+  waiting = setTimeout(open, jitter);
+});
+
+// After a sleep, or when the network is back: nobody waits for a pause to pass, and a dead line is not believed in.
+function wake() {
+  if (document.hidden) {
+    return;
+  }
+  pause = STATES.pause;
+  if (isOpen() && performance.now() - heard > STATES.quiet) {
+    close();
+  }
+  setTimeout(open);
+  mark();
+}
+
+addEventListener("online", wake);
+document.addEventListener("visibilitychange", wake);
+setInterval(() => {
+  if (isOpen() && performance.now() - heard > STATES.quiet) {
+    close();
+  }
+}, 5000);
+addEventListener("pagehide", () => {
+  away = true;
+  clearTimeout(waiting);
+  close();
+});
+addEventListener("pageshow", (event) => {
+  if (event.persisted) {
+    away = false;
+    setTimeout(open);
+  }
+});
+
+// What a page reads anew is taken as it is, or not at all: no refusal and no sign-in form takes the place of a part.
+document.addEventListener("htmx:before:response", (event) => {
+  const { raw } = event.detail.ctx.response;
+  if (event.target !== stream && (!raw.ok || raw.redirected)) {
+    event.preventDefault();
+  }
+});
+
+// ---- what arrives
+
+stream.addEventListener("htmx:before:swap", ({ detail }) => {
+  const kept = detail.tasks.filter((task) => !taken(task.target, task.fragment.firstElementChild));
+  detail.tasks.splice(0, detail.tasks.length, ...kept);
+});
+
+// Whether a part needs no swap: it says what stands there already, or is put in its place here.
+function taken(target, fresh) {
+  if (target.id === "days") {
+    arrive(fresh.firstElementChild);
+    return true;
+  }
+  if (target.id === "threads") {
+    settle(target, fresh.firstElementChild);
+    return true;
+  }
+  if (target.id === "composer" && target.dataset.state !== fresh.dataset.state) {
+    replaceComposer(target, fresh);
+    return true;
+  }
+  const same = fresh.dataset.state ? fresh.dataset.state === target.dataset.state : fresh.innerHTML === target.innerHTML;
+  if (!same && target.contains(document.activeElement)) {
+    log?.focus({ preventScroll: true }); // and not nowhere
+  }
+  return same;
+}
+
+// The words being written outlive the end of a conversation, and its coming back.
+function replaceComposer(target, fresh) {
+  const typed = target.querySelector("textarea")?.value ?? target.dataset.typed ?? "";
+  const held = target.contains(document.activeElement);
+  target.replaceWith(fresh);
+  const field = fresh.querySelector("textarea");
+  const kept = fresh.querySelector("#kept");
+  if (field) {
+    field.value ||= typed;
+  } else if (typed) {
+    fresh.dataset.typed = typed;
+    if (kept) {
+      kept.querySelector("blockquote").textContent = typed;
+      kept.hidden = false;
+    }
+  }
+  if (held) {
+    (field ?? log).focus({ preventScroll: true });
+  }
+  document.dispatchEvent(new CustomEvent("care:composer"));
+}
+
+// A conversation's row goes where its last activity puts it, and keeps the focus.
+function settle(list, fresh) {
+  const old = document.getElementById(fresh.id);
+  if (old ? old.innerHTML === fresh.innerHTML : !("all" in list.dataset)) {
+    return;
+  }
+  const focused = old?.contains(document.activeElement);
+  if (old && old.dataset.at === fresh.dataset.at) {
+    old.replaceWith(fresh);
+  } else {
+    old?.remove();
+    list.insertBefore(fresh, [...list.children].find((one) => one.dataset.at < fresh.dataset.at) ?? null);
+  }
+  list.hidden = false;
+  document.querySelector("#nothing")?.remove();
+  if (focused) {
+    fresh.querySelector("a").focus({ preventScroll: true });
+  }
+}
+
+// ---- the thread
+
+const seqOf = (bubble) => Number(bubble.dataset.seq);
+const bubbles = () => [...days.querySelectorAll(".bubble")];
+
+function isAtEnd() {
+  const edge = Math.min(log.getBoundingClientRect().bottom, innerHeight);
+  return days.getBoundingClientRect().bottom <= edge + 64;
+}
+
+function toEnd() {
+  bubbles().at(-1)?.scrollIntoView({ block: "end" });
+  log.scrollTop = log.scrollHeight;
+}
+
+function arrive(day) {
+  const bubble = day.querySelector(".bubble");
+  if (document.getElementById(bubble.id)) {
+    return;
+  }
+  if (!("whole" in days.dataset)) {
+    newest.hidden = false; // this page ends before the newest
+    return;
+  }
+  const follow = isAtEnd();
+  const later = bubbles().find((one) => seqOf(one) > seqOf(bubble));
+  if (later) {
+    bubble.querySelectorAll("[id]").forEach((one) => one.removeAttribute("id"));
+    insert(day, later);
+  } else {
+    document.getElementById("latest")?.removeAttribute("id");
+    document.getElementById("mark")?.remove();
+    append(day);
+  }
+  if (follow) {
+    toEnd();
+    mark();
+  } else {
+    newest.hidden = false;
+  }
+  document.dispatchEvent(new CustomEvent("care:arrived", { detail: { seq: seqOf(bubble) } }));
+}
+
+function append(day) {
+  const last = days.lastElementChild;
+  const group = day.querySelector(".group");
+  if (last?.dataset.day !== day.dataset.day) {
+    for (const heading of days.querySelectorAll("h2")) {
+      heading.textContent = heading.dataset.full; // today is over
+    }
+    days.append(day);
+  } else if (last.lastElementChild.className === group.className) {
+    last.lastElementChild.append(...group.querySelectorAll(".bubble"));
+  } else {
+    last.append(group);
+  }
+}
+
+// Rare: another script was told of a later message first.
+function insert(day, later) {
+  const group = day.querySelector(".group");
+  const beside = later.closest(".group");
+  if (beside.className === group.className) {
+    later.before(...group.querySelectorAll(".bubble"));
+  } else {
+    beside.before(group);
+  }
+}
+
+// ---- what counts as read
+
+let marked = log ? Math.max(-1, ...bubbles().map(seqOf)) : -1; // the page itself was answered as read
+let marking = null;
+
+function mark() {
+  if (!log || document.hidden || over || !("whole" in days.dataset) || !isAtEnd()) {
+    return;
+  }
+  newest.hidden = true;
+  marking ??= setTimeout(sendMark, 300);
+}
+
+async function sendMark() {
+  marking = null;
+  const shown = [...days.querySelectorAll(".theirs .bubble")].map(seqOf).at(-1) ?? -1;
+  if (shown <= marked || document.hidden || !isAtEnd()) {
+    return;
+  }
+  const answer = await fetch(`/api/messaging/conversations/${stream.dataset.thread}/read`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "X-CSRF-Token": stream.dataset.token },
+    body: JSON.stringify({ seq: shown }),
+  }).catch(() => null); // told when the stream is back
+  if (answer?.ok) {
+    marked = Math.max(marked, shown);
+  }
+}
+
+if (log) {
+  log.addEventListener("scroll", mark, { passive: true });
+  addEventListener("scroll", mark, { passive: true });
+  newest.addEventListener("click", () => {
+    if (!("whole" in days.dataset)) {
+      location.assign(`${location.pathname}#latest`);
+      return;
+    }
+    toEnd();
+    log.focus({ preventScroll: true });
+    mark();
+  });
+}
+
+setTimeout(open); // after htmx has looked at the page

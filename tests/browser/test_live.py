@@ -1,0 +1,139 @@
+"""Open pages in a real browser: what the other side does is there without a reload, and outages mend themselves."""
+
+from playwright.async_api import Page, expect
+
+from browser.conftest import Site, Visitor
+from browser.test_talking import window
+from harness import Person
+
+
+class Thread:
+    """A conversation between two people, as a test opens it."""
+
+    def __init__(self, owner: Person, helper: Person, request: str, id_: str) -> None:
+        self.owner = owner
+        self.helper = helper
+        self.request = f"/requests/{request}"
+        self.id = id_
+        self.path = f"/messages/{id_}"
+
+
+async def thread_of(site: Site) -> Thread:
+    """Two people and an offer."""
+    owner, helper = await site.town.member("Olga"), await site.town.member("Hal")
+    request = await site.town.request(owner)
+    opened = await helper.offer_v2(request)
+    return Thread(owner, helper, str(request), str(opened["conversation_id"]))
+
+
+async def write(page: Page, words: str) -> None:
+    """Sends a message by the page's own form."""
+    await page.get_by_label("Your message").fill(words)
+    await page.get_by_role("button", name="Send").click()
+    await expect(page.locator("#latest")).to_have_text(words)
+
+
+async def decide(page: Page, summary: str, button: str) -> None:
+    """Uses one of a thread's small forms."""
+    await page.locator("#verbs .menu > summary").click()
+    await page.locator("summary", has_text=summary).click()
+    await page.get_by_role("button", name=button, exact=True).click()
+
+
+async def test_words_marks_and_decisions_are_there_on_the_other_side_without_a_reload(
+    visit: Visitor, site: Site
+) -> None:
+    talk = await thread_of(site)
+    owner = await window(visit, site, talk.owner, locale="es")
+    helper = await window(visit, site, talk.helper)
+    await owner.goto("/messages")
+    await helper.goto(talk.path)
+    await expect(helper.locator("#mark")).to_have_text("· Sent")
+    await write(helper, "On Monday?\n\nAt three.")
+    await expect(owner.locator("#unread")).to_have_text(" 1 nuevo")
+    await expect(owner.locator("#threads li").first).to_contain_text("On Monday?")
+    await owner.locator("#threads a").first.click()
+    await expect(helper.locator("#mark")).to_have_text("· Read")
+
+    await helper.get_by_label("Your message").fill("Half a sentence")
+    await owner.get_by_label("Tu mensaje").fill("¡Sí!")
+    await owner.get_by_role("button", name="Enviar").click()
+    await expect(helper.locator("#latest")).to_have_text("¡Sí!")
+    await expect(owner.locator("#mark")).to_have_text("· Leído")
+    assert await helper.locator(".group").evaluate_all("all => all.map(one => one.className)") == [
+        "group mine",
+        "group theirs",
+    ]
+    assert await helper.locator(".day").count() == 1
+
+    await owner.get_by_role("button", name="Aceptar esta oferta").click()
+    await expect(helper.locator("#standing")).to_contain_text("You are helping")
+    await expect(helper.get_by_label("Your message")).to_have_value("Half a sentence")
+    await decide(owner, "Terminar la conversación", "Terminarla")
+    await expect(helper.locator("#composer")).to_contain_text("This conversation has ended")
+    await expect(helper.locator("#kept")).to_contain_text("Half a sentence")
+    await owner.get_by_role("button", name="Abrirla otra vez").click()
+    await expect(helper.get_by_label("Your message")).to_have_value("Half a sentence")
+    await decide(owner, "Rechazar esta oferta", "Rechazar")
+    await expect(helper.locator("#standing")).to_contain_text("Declined")
+    assert await helper.evaluate("performance.getEntriesByType('navigation').length") == 1
+
+
+async def test_a_new_offer_is_told_on_its_owners_pages(visit: Visitor, site: Site) -> None:
+    owner = await site.town.member("Olga")
+    request = await site.town.request(owner)
+    mine, one, two = [await window(visit, site, owner) for _ in range(3)]
+    await mine.goto("/requests/mine")
+    await one.goto(f"/requests/{request}")
+    await two.goto("/messages")
+    await expect(two.locator("#nothing")).to_be_visible()
+    helper = await window(visit, site, await site.town.member("Hal"))
+    await helper.goto(f"/requests/{request}")
+    await helper.get_by_label("Your first message").fill("I could come on Friday.")
+    await helper.get_by_role("button", name="Send my offer").click()
+    for page in (mine, one, two):
+        await expect(page.locator("#told")).to_contain_text("A new offer has come: Groceries on Friday")
+        await expect(page.locator("#unread")).to_have_text(" 1 new")
+        await expect(page.locator("main")).to_contain_text("I could come on Friday.")
+    await expect(mine.get_by_role("heading", name="One neighbour has written")).to_be_visible()
+    await expect(two.locator("#nothing")).to_have_count(0)
+    await one.locator("#told a").click()
+    await expect(one.locator("#latest")).to_have_text("I could come on Friday.")
+
+
+async def test_a_reader_who_looks_back_is_not_moved_and_has_not_read(visit: Visitor, site: Site) -> None:
+    talk = await thread_of(site)
+    await lines(site, talk, 40)
+    owner, helper = await window(visit, site, talk.owner), await window(visit, site, talk.helper)
+    await owner.goto(talk.path + "#latest")
+    await helper.goto(talk.path + "#latest")
+    await owner.locator(".log").evaluate("log => { log.scrollTop = 30 }")
+    await write(helper, "Are you still there?")
+    button = owner.get_by_role("button", name="New message")
+    await expect(button).to_be_visible()
+    assert await owner.locator(".log").evaluate("log => log.scrollTop") == 30
+    await expect(owner.locator("#unread")).to_have_text(" 1 new")
+    await expect(helper.locator("#mark")).to_have_text("· Sent")
+    await button.click()
+    await expect(owner.locator("#latest")).to_be_in_viewport()
+    await expect(button).to_be_hidden()
+    await expect(helper.locator("#mark")).to_have_text("· Read")
+    await expect(owner.locator("#unread")).to_be_empty()
+    await write(helper, "Good.")
+    await expect(owner.locator("#latest")).to_have_text("Good.")
+    await expect(owner.locator("#latest")).to_be_in_viewport()
+    await expect(button).to_be_hidden()
+
+
+async def lines(site: Site, talk: Thread, count: int, first: int = 1) -> None:
+    """Fills a thread, both people in turn."""
+    await site.town.care.owner.execute(
+        "insert into public.messages_v2 (community_id, conversation_id, seq, sender_id, recipient_id, content) "
+        "select $1, $2, n, case n % 2 when 0 then $3::uuid else $4::uuid end, "
+        "case n % 2 when 0 then $4::uuid else $3::uuid end, 'Line ' || n from generate_series($5::int, $6) as n",
+        site.town.community_id, talk.id, talk.owner.user_id, talk.helper.user_id, first, first + count - 1,
+    )  # fmt: skip
+    await site.town.care.owner.execute(
+        "update public.conversations_v2 set last_seq = $3 where community_id = $1 and id = $2",
+        site.town.community_id, talk.id, first + count - 1,
+    )  # fmt: skip
