@@ -1,4 +1,8 @@
-"""Fixtures of every test. Those in database/ and engines/ run on PostgreSQL 15 and 18, the others on the embedded."""
+"""Fixtures of every test. Those in database/ and engines/ run on PostgreSQL 15 and 18, the others on the embedded.
+
+What is marked `alike` is our own doing, and plpgsql_check reads every statement of it on 15
+(database/test_lints.py). It runs on 15 where CARE_TEST_ROUNDS is above 1.
+"""
 
 import shutil
 import tempfile
@@ -10,6 +14,7 @@ import pytest
 
 from care_collective.db import migrate
 from care_collective.db.embedded import running
+from engines.stage import SCALE
 from harness import Care, Postgres, Town, care, installed
 
 BOTH = ("database", "engines")
@@ -17,7 +22,8 @@ BOTH = ("database", "engines")
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "postgres" in metafunc.fixturenames:
-        versions = (18, 15) if metafunc.definition.path.parent.name in BOTH else (18,)
+        alike = metafunc.definition.get_closest_marker("alike") is not None and SCALE <= 1
+        versions = (18, 15) if metafunc.definition.path.parent.name in BOTH and not alike else (18,)
         metafunc.parametrize("postgres", versions, indirect=True, scope="session", ids=lambda v: f"pg{v}")
 
 

@@ -12,6 +12,8 @@ import pytest
 from database.steps import V1, V2, Engine, code, contents, legacy_steps, nowhere
 from harness import FIRST_WORDS, Person, Town
 
+pytestmark = pytest.mark.alike
+
 
 @dataclass(slots=True)
 class Offer:

@@ -12,6 +12,8 @@ from care_collective.errors import WORDS, Code
 from database.steps import CLIENT_ROLES, Stage, contents, offered, raw_call, stage
 from harness import Care
 
+pytestmark = pytest.mark.alike
+
 REFUSED = {
     "success": False,
     "error": "permission_denied",

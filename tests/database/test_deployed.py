@@ -298,6 +298,7 @@ async def test_nothing_is_found_in_a_sound_database(shared: Care) -> None:
     assert report.calls == 27  # three functions, three roles, three kinds of wrong people
 
 
+@pytest.mark.alike
 @pytest.mark.parametrize("fault", [*FAULTS, *ONLY_18])
 async def test_a_planted_fault_is_the_one_finding(shared: Care, fault: str) -> None:
     if fault in ONLY_18 and shared.server.version < 18:

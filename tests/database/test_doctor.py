@@ -10,6 +10,8 @@ from care_collective.operations.doctor import NEXT_STEPS
 from database.steps import V1, V2, legacy_steps
 from harness import Care, Person, Town
 
+pytestmark = pytest.mark.alike
+
 
 async def lively(town: Town) -> tuple[Person, Person, UUID, UUID, UUID]:
     """Owner, helper, request and their conversations in V1 and V2, with everything done that members do."""

@@ -9,6 +9,8 @@ from care_collective.rollout.policy import Stage, bucket, uses_v2
 from care_collective.settings import STAGE
 from harness import Care, Town
 
+pytestmark = pytest.mark.alike
+
 MEMBERS = [UUID(bytes=hashlib.md5(str(number).encode()).digest(), version=4) for number in range(10_000)]
 STAGES = [
     "off", "internal", "on", " on\n", "percentage:0", "percentage:0.01", "percentage:0.10", "percentage:10",

@@ -14,6 +14,8 @@ from database.steps import Engine, Stage
 from database.steps import stage as make_stage
 from harness import Care
 
+pytestmark = pytest.mark.alike
+
 Hints = list[list[object]]
 
 

@@ -11,6 +11,8 @@ from care_collective.db.call import Answer
 from database.steps import V1, V2, Engine, Stage, code, contents, legacy_steps, offered
 from harness import FIRST_WORDS, Person, Town
 
+pytestmark = pytest.mark.alike
+
 REPLAYED = {"Idempotency-Replayed": "true"}
 # The key of an opening in V1 is taken by its first step.
 TAKES_NO_KEY = {"legacy_add_participants", "legacy_write_first_message"}

@@ -9,6 +9,8 @@ import pytest
 from database.steps import Engine, Stage, code, legacy_steps, nowhere
 from harness import FIRST_WORDS, Person, Town
 
+pytestmark = pytest.mark.alike
+
 
 async def use(person: Person, kind: str, used: int, *, ago: str = "1 minute") -> None:
     """Sets a member's counter, the window having begun so long ago."""

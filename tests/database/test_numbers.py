@@ -5,10 +5,13 @@ from typing import Any
 from uuid import uuid4
 
 import msgspec
+import pytest
 
 from database.steps import V1, V2, Engine, legacy_steps
 from database.test_outcomes import Node
 from harness import Care, Person, Town
+
+pytestmark = pytest.mark.alike
 
 
 async def numbers(care: Care, since: str | None = "30 days") -> dict[str, Any]:

@@ -9,6 +9,8 @@ import pytest
 from database.steps import V1, V2, Engine, code, nowhere
 from harness import Person, Town
 
+pytestmark = pytest.mark.alike
+
 STATUSES = ("open", "in_progress", "completed", "cancelled", "closed")
 # product.md, the life of a request: what an owner's action makes of each state.
 OWNER = {

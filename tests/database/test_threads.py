@@ -9,6 +9,8 @@ import pytest
 from database.steps import Engine, code, nowhere
 from harness import FIRST_WORDS, Person, Town
 
+pytestmark = pytest.mark.alike
+
 
 async def pair(town: Town, engine: Engine) -> tuple[Person, Person, UUID, UUID]:
     """Requester, helper, request and their conversation."""

@@ -13,6 +13,8 @@ from engines.stage import V1, V2, half_open, held, recipient, waiting
 from engines.test_legacy import pair, talked
 from harness import FIRST_WORDS, Care, Town
 
+pytestmark = pytest.mark.alike
+
 REPAIR = "select care.repair_orphan($1, $2, 3600, 'a test')"
 AGE = "update public.conversations set updated_at = updated_at - interval '2 hours' where community_id = $1"
 

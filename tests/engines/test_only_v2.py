@@ -12,6 +12,8 @@ from care_collective.errors import Code
 from engines.stage import V1, V2, Engine, half_open, held, session, waiting
 from harness import FIRST_WORDS, Care, Person, Town
 
+pytestmark = pytest.mark.alike
+
 # What an opening writes, and with which engine: each insert is made to fail in turn.
 WRITES = {
     "public.conversations_v2": "v2",
