@@ -23,11 +23,12 @@ CLIENTS = {
 # V1's steps: a client that took them itself would open conversations that nobody counts.
 LEGACY = {"legacy_add_participants", "legacy_open_conversation", "legacy_write_first_message"}
 WEB_PROCESS = {
-    "check_rows", "guard_keep", "guard_look", "guard_warn", "keep_probe", "keep_told", "take_probe", "take_untold",
+    "check_rows", "guard_keep", "guard_look", "guard_warn", "hold_chore", "keep_probe", "keep_told", "take_probe",
+    "take_untold",
     "close_session", "community_for_host", "find_credential", "forget_node", "get_community", "health", "is_in_cohort",
-    "join_community", "live", "me", "open_session", "operate_rollout", "prune", "publish_hints",
+    "join_community", "list_tended", "live", "me", "open_session", "operate_rollout", "prune", "publish_hints",
     "read_session", "record_attempts", "record_minutes", "report_node", "sign_up",
-    "stop_rollout", "store_secret", "take_sign_in",
+    "stop_rollout", "store_secret", "take_sign_in", "tend_requests",
     "plan_deliveries", "lease_deliveries", "settle_delivery", "unsubscribe",
     "ask_password_reset", "password_set_at", "replace_password",
 }  # fmt: skip

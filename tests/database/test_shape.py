@@ -16,7 +16,7 @@ WITHOUT_COMMUNITY = {
     "care.schema_migrations", "care.schema_functions", "care.backups", "care.rollout_flags", "care.rollout_cohort",
     "care.rollout_changes", "care.rollout_nodes", "care.audit_log", "care.rollout_rules", "care.rollout_detectors",
     "care.rollout_episodes", "care.rollout_probes", "care.rollout_checks", "care.engine_outcomes",
-    "care.engine_minutes", "care.engine_writers",
+    "care.engine_minutes", "care.engine_writers", "care.chores",
 }  # fmt: skip
 # What looks across communities by its purpose: pruning, health, the relay of hints, the rollout's numbers and guard,
 # the end of V1, letters; and a view over a view, which hands the column on.

@@ -14,6 +14,7 @@ from litestar.static_files import create_static_files_router
 
 from care_collective.errors import CareError
 from care_collective.operations.upkeep import keep_pruned
+from care_collective.requests.tending import keep_tended
 from care_collective.web import description, errors, rest
 from care_collective.web.body import MAX_BYTES, StrictRequest
 from care_collective.web.edge import Application, Edge
@@ -39,6 +40,7 @@ async def running(services: Services, metrics: socket | None) -> AsyncIterator[N
             services.flags.follow(),
             services.outcomes.run(),
             services.guard.watch(),
+            keep_tended(services.database, services.node_id),
             services.alerts.tell_for_ever(),
         )
     ]

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from uuid import UUID
 
 import httpx
 
@@ -43,6 +44,7 @@ class Services:
     """
 
     settings: Settings
+    node_id: UUID
     secret_key: str
     database: Database
     listener: Listener
@@ -96,6 +98,7 @@ def make_services(
     )
     return Services(
         settings=settings,
+        node_id=node.id,
         secret_key=settings.require_secret_key(),
         database=database,
         listener=listener,

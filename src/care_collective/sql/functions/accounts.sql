@@ -142,6 +142,9 @@ begin
   values (p_community_id, p_user_id, care.trim_text(p_display_name), care.text_or_null(p_town),
           care.text_or_null(p_application_words))
   on conflict on constraint profiles_pkey do nothing;
+  if found then
+    perform care.tell_coordinators(p_community_id);
+  end if;
   return jsonb_build_object('success', true, 'user_id', p_user_id);
 end
 $$;

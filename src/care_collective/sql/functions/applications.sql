@@ -109,6 +109,16 @@ begin
          decided_at = v_now
    where p.community_id = p_community_id
      and p.user_id = p_user_id;
+  perform care.notify(p_community_id, p_user_id, 'membership.' || p_status, p_decided_by, null, null);
+  if care.applications_waiting(p_community_id) = 0 then
+    -- Nobody is left to decide about: no letter more, and whoever has decided knows it.
+    update public.notifications n
+       set due_at = null,
+           read_at = case when n.user_id = p_decided_by then v_now end
+     where n.community_id = p_community_id
+       and n.kind = 'membership.waiting'
+       and n.read_at is null;
+  end if;
 end
 $$;
 comment on function care.decide_member(uuid, uuid, text, text, uuid) is
@@ -188,3 +198,34 @@ begin
 end
 $$;
 comment on function care.applications_waiting(uuid) is 'How many, up to 100, wait for a coordinator to look at them.';
+
+create or replace function care.tell_coordinators(p_community_id uuid)
+returns void
+volatile
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_coordinator uuid;
+begin
+  for v_coordinator in
+    select p.user_id
+      from public.profiles p
+     where p.community_id = p_community_id
+       and p.is_coordinator
+       and p.deleted_at is null
+       -- Who has not looked yet knows already that somebody waits.
+       and not exists (
+         select 1
+           from public.notifications n
+          where n.community_id = p_community_id
+            and n.user_id = p.user_id
+            and n.kind = 'membership.waiting'
+            and n.read_at is null)
+     order by p.user_id
+  loop
+    perform care.notify(p_community_id, v_coordinator, 'membership.waiting', null, null, null);
+  end loop;
+end
+$$;
+comment on function care.tell_coordinators(uuid) is 'Tells the coordinators of a community that somebody wants to join.';
