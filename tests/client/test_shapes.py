@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -20,6 +20,7 @@ TYPES: dict[str, Any] = {
     for name, value in vars(models).items()
     if isinstance(value, type) and issubclass(value, msgspec.Struct) and name != "Written"
 } | {"Error": Problem}
+FAR = datetime(2100, 1, 1, tzinfo=UTC)
 OPERATORS = "/api/ops/"  # theirs is the command line: the client is for members' programs
 # Refusals are exceptions, results are marked, errors know HTTP's status: members of one side alone.
 APART = {"success", "replayed", "http_status"}
@@ -162,11 +163,19 @@ async def test_every_path_has_a_method_whose_result_is_the_whole_answer(
     assert (await whole(helping.preferences.profile())).display_name == "Hal Moss"
     assert (await whole(helping.messaging.close(conversation))).status == "closed"
     assert (await whole(helping.messaging.reopen(conversation))).status == "active"
+    assert (await whole(helping.messaging.mute(conversation, FAR))).muted_until == FAR
+    assert (await whole(helping.messaging.archive(conversation))).archived
+    (found,) = (await whole(helping.messaging.list_conversations(archived=True, search="FORMS"))).conversations
+    assert (found.muted_until, found.archived) == (FAR, True)
+    await whole(helping.messaging.mute(conversation, None))
     await whole(asking.messaging.accept_offer(conversation))
     await whole(asking.requests.complete(request))
     await whole(asking.requests.reopen(request))
     assert (await whole(asking.messaging.reject_offer(conversation, "My son comes."))).status == "declined"
     await whole(asking.requests.cancel(request, "Done."))
+    await whole(asking.messaging.block(helper.user_id))
+    assert [one.user.display_name for one in (await whole(asking.messaging.list_blocks())).blocks] == ["Hal"]
+    await whole(asking.messaging.unblock(helper.user_id))
     await whole(helping.accounts.me())
     await whole(helping.health.features())
     for ask in (nobody.health.report, nobody.health.live, nobody.health.ready):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,6 +14,8 @@ from harness import FIRST_WORDS, Care, Person, Town
 CLIENT_ROLES = ("authenticated", "care_app")
 # The parameter that names the caller, in the functions whose signatures are fixed.
 OWN_ID = {"p_helper_id", "p_sender_id", "p_user_id"}
+# Where p_user_id is somebody else's.
+OF_ANOTHER = {"block_user", "unblock_user"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ class Function:
     @property
     def names_caller(self) -> bool:
         """Whether it takes the caller's own id."""
-        return bool(OWN_ID & set(self.arguments))
+        return bool(OWN_ID & set(self.arguments)) and self.name not in OF_ANOTHER
 
 
 async def offered(care: Care, role: str = "care_app") -> list[Function]:
@@ -70,11 +73,14 @@ class Stage:
             "p_email": "daily", "p_quiet_from": "22:00", "p_quiet_to": "07:30", "p_offers_paused": False,
             "p_locale": "es", "p_time_zone": "Europe/Lisbon", "p_display_name": "Hal Moss", "p_town": None,
             "p_notification_id": self.notification,
+            "p_until": datetime(2100, 1, 1, tzinfo=UTC), "p_archived": True,
         }  # fmt: skip
 
     def named(self, function: Function, me: UUID) -> dict[str, Any]:
         """The arguments of one call."""
         values = self.values(me)
+        if function.name in OF_ANOTHER:
+            values["p_user_id"] = (self.helper if me == self.owner.user_id else self.owner).user_id
         return {name: values[name] for name in function.arguments}
 
 

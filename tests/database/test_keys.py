@@ -49,11 +49,16 @@ WRITES = {
     "mark_all_notifications_read": Write(True),
     "set_preferences": Write(False, other="p_email"),
     "set_profile": Write(False, other="p_town"),
+    "mute_conversation": Write(False, other="p_until"),
+    "archive_conversation": Write(True, other="p_archived"),
+    "block_user": Write(True, other="p_user_id"),
+    "unblock_user": Write(False, other="p_user_id"),
 }
 OTHER: dict[str, Any] = {"p_initial_message": f"{FIRST_WORDS} Or Saturday.", "p_content": "Other words", "p_seq": 1,
                          "p_reason": "Another reason", "p_title": "Another title",
                          "p_words": "It came again", "p_email": "off", "p_town": "Linden",
-                         "p_notification_id": UUID(int=7)}  # fmt: skip
+                         "p_notification_id": UUID(int=7), "p_until": None, "p_archived": False,
+                         "p_user_id": UUID(int=7)}  # fmt: skip
 
 
 async def test_every_offered_write_takes_a_key(stage: Stage) -> None:

@@ -11,6 +11,8 @@ from harness import Person
 # read: own threads, own choices. present: oneself, by name and town. browse: requests. write: in threads, and to what
 # one has asked. offer: help, and asking for it.
 RIGHTS = {
+    "archive_conversation": "read", "block_user": "read", "list_blocks": "read", "mute_conversation": "read",
+    "unblock_user": "read",
     "accept_offer": "write", "cancel_help_request": "write", "close_conversation": "write",
     "complete_help_request": "write", "create_conversation_atomic": "offer", "create_help_request": "offer",
     "decide_application": "coordinate", "decline_offer": "write", "get_conversation_v2": "read",

@@ -19,6 +19,7 @@ CLIENTS = {
     "list_notifications", "list_offers", "mark_all_notifications_read", "mark_notification_read", "mark_read",
     "release_helper", "reopen_conversation", "reopen_help_request", "report_problem", "send_message_v2", "step_back",
     "update_help_request", "get_preferences", "set_preferences", "get_profile", "set_profile",
+    "archive_conversation", "block_user", "list_blocks", "mute_conversation", "unblock_user",
 }  # fmt: skip
 # V1's steps: a client that took them itself would open conversations that nobody counts.
 LEGACY = {"legacy_add_participants", "legacy_open_conversation", "legacy_write_first_message"}

@@ -26,6 +26,7 @@ TABLES = (
     "public.conversations_v2",
     "public.messages_v2",
     "public.conversation_members",
+    "public.user_blocks",
     "public.profiles",
     "care.outbox",
     "care.idempotency_keys",
@@ -124,7 +125,7 @@ def calls(stage: Stage) -> list[Call]:
             method="GET",
             path=f"{messaging}/conversations",
             who=owner,
-            query=("cursor", "limit", "filter"),
+            query=("cursor", "limit", "filter", "search"),
         ),
         Call(
             template=f"{thread}/messages",
@@ -148,6 +149,11 @@ def calls(stage: Stage) -> list[Call]:
         Call(template=f"{messaging}/reject-offer", path=f"{messaging}/reject-offer", who=owner, body=decision),
         Call(template=f"{thread}/close", path=of(stage.conversation, "close"), who=helper),
         Call(template=f"{thread}/reopen", path=of(stage.conversation, "reopen"), who=helper),
+        Call(template=f"{thread}/mute", path=of(stage.conversation, "mute"), who=owner, body={"until": None}),
+        Call(template=f"{thread}/archive", path=of(stage.conversation, "archive"), who=owner, body={"archived": False}),
+        Call(template="/api/blocks", method="GET", path="/api/blocks", who=owner),
+        Call(template="/api/blocks/{user_id}", path=f"/api/blocks/{stage.helper.user_id}", who=owner),
+        Call(template="/api/blocks/{user_id}", method="DELETE", path=f"/api/blocks/{stage.helper.user_id}", who=owner),
         Call(template="/api/problems", path="/api/problems", who=helper, body=problem),
         Call(template=requests, path=requests, who=owner, body=ask),
         Call(

@@ -35,7 +35,7 @@ OPTIONAL = {
     "description", "urgency", "exchange_offer", "reason", "town", "application_words", "help_request_id", "code",
     "reference", "words",
 }  # fmt: skip
-NULLABLE = OPTIONAL - {"urgency"}
+NULLABLE = OPTIONAL - {"urgency"} | {"until"}
 # What only the sign-in form takes at its word: any wrong text there is a wrong password.
 SIGN_IN = "/api/auth/sign-in"
 
@@ -49,7 +49,8 @@ async def stage(town: Town, client: MakeClient) -> Stage:
 def wrong_types(name: str) -> Iterator[str]:
     """Every JSON type that a field is not, as JSON text."""
     text = name != "seq"
-    yield from ("true", "1.5", "[]", "{}", '{"a": {"b": [1]}}', "1e400", "-1e400", "9" * 4000, "[" * 300 + "]" * 300)
+    yield "7" if name == "archived" else "true"
+    yield from ("1.5", "[]", "{}", '{"a": {"b": [1]}}', "1e400", "-1e400", "9" * 4000, "[" * 300 + "]" * 300)
     yield '"1"' if not text else "7"
     if name not in NULLABLE:
         yield "null"

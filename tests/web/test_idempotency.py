@@ -58,12 +58,15 @@ async def test_every_write_replays_under_its_key(client: MakeClient, stage: Stag
         (stage.helper, "/api/messaging/step-back", decision),
         (stage.owner, "/api/messaging/accept-offer", decision),
         (stage.owner, "/api/messaging/release-helper", decision),
+        (stage.helper, of(stage.conversation, "mute"), {"until": "2100-01-01T00:00:00+02:00"}),
+        (stage.helper, of(stage.conversation, "archive"), {"archived": True}),
         (stage.owner, of(stage.conversation, "read"), {"seq": 0}),
         (stage.owner, of(stage.conversation, "close"), None),
         (stage.owner, of(stage.conversation, "reopen"), None),
         (stage.owner, "/api/messaging/reject-offer", {**decision, "reason": "Thank you."}),
         (stage.owner, f"/api/requests/{stage.request}/cancel", {"reason": "Done."}),
         (stage.owner, f"/api/requests/{stage.request}/reopen", None),
+        (stage.helper, f"/api/blocks/{stage.owner.user_id}", None),
     ):
         headers = key()
         first = await client(person).post(path, json=content, headers=headers)

@@ -1,6 +1,6 @@
 """Every verb over HTTP, where it succeeds and where it is another's, in both engines; answers keep their shape."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -105,6 +105,35 @@ async def test_who_closed_reopens(client: MakeClient, stage: Stage) -> None:
     assert shaped(await client(stage.helper).post(of(stage.conversation, "reopen")), schemas.Done).status == "active"
     sent = await client(stage.owner).post(of(stage.conversation), json={"content": "Hello again."})
     assert shaped(sent, schemas.Sent, 201).seq == 1
+
+
+async def test_a_member_mutes_archives_finds_and_blocks(client: MakeClient, stage: Stage) -> None:
+    owner, helper = client(stage.owner), client(stage.helper)
+
+    async def listed(query: str) -> list[schemas.Conversation]:
+        page: schemas.ConversationPage = shaped(
+            await owner.get(f"{MESSAGING}/conversations?{query}"), schemas.ConversationPage
+        )
+        return page.conversations
+
+    until = {"until": "2100-01-01T00:00:00+02:00"}
+    muted = shaped(await owner.post(of(stage.conversation, "mute"), json=until), schemas.Muted)
+    assert muted.muted_until == datetime(2099, 12, 31, 22, tzinfo=UTC)
+    assert shaped(await owner.post(of(stage.conversation, "archive"), json={"archived": True}), schemas.Archived)
+    assert [len(await listed(f"filter={one}")) for one in ("all", "unread", "archived")] == [0, 1, 1]
+    assert [len(await listed(f"search={words}")) for words in ("HAL", "fríday ten", "nowhere")] == [1, 1, 0]
+    for wrong in ("0001-01-01T00:00:00+23:59", "infinity", "2100-01-01T00:00:00", 7):
+        answer = await owner.post(of(stage.conversation, "mute"), json={"until": wrong})
+        assert set(refused(answer, 400, "validation_error").fields or ()) == {"until"}, wrong
+
+    path = f"/api/blocks/{stage.helper.user_id}"
+    assert shaped(await owner.post(path), schemas.Done)
+    (block,) = shaped(await owner.get("/api/blocks"), schemas.Blocks).blocks
+    assert block.user.user_id == stage.helper.user_id
+    assert shaped(await helper.get("/api/blocks"), schemas.Blocks).blocks == []
+    assert shaped(await owner.delete(path), schemas.Done)
+    assert shaped(await owner.get("/api/blocks"), schemas.Blocks).blocks == []
+    refused(await owner.post(f"/api/blocks/{stage.stranger.user_id}"), 404, "not_found")
 
 
 async def test_a_thread_is_written_paged_and_marked_by_its_two_people(client: MakeClient, stage: Stage) -> None:

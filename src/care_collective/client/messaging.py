@@ -2,11 +2,14 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from datetime import datetime
 from uuid import UUID
 
 from care_collective.client.calls import Calls, part
 from care_collective.client.live import read_event
 from care_collective.client.models import (
+    Archived,
+    Blocks,
     Conversation,
     ConversationPage,
     Done,
@@ -15,11 +18,13 @@ from care_collective.client.models import (
     Marked,
     Message,
     MessagePage,
+    Muted,
     Sent,
     Started,
 )
 
 _PATH = "/api/messaging"
+_BLOCKS = "/api/blocks"
 
 
 class Messaging:
@@ -55,19 +60,35 @@ class Messaging:
             yield found
 
     async def list_conversations(
-        self, *, cursor: str | None = None, limit: int = 20, unread_only: bool = False
+        self,
+        *,
+        cursor: str | None = None,
+        limit: int = 20,
+        unread_only: bool = False,
+        archived: bool = False,
+        search: str | None = None,
     ) -> ConversationPage:
-        """A page of one's own conversations, by last activity; `limit` 1 to 50."""
-        chosen = "unread" if unread_only else "all"
+        """A page of one's own conversations, by last activity; `limit` 1 to 50. Without `archived` those that are not.
+
+        `search`, to 100 characters, looks in names, titles and messages, in archived conversations too; what it finds
+        may be less than a page, and there is more while there is a cursor. Errors: ValueError for both kinds at once.
+        """
+        if unread_only and archived:
+            raise ValueError("choose unread_only or archived")
+        chosen = "unread" if unread_only else "archived" if archived else "all"
         return await self._calls.read(
-            f"{_PATH}/conversations", ConversationPage, cursor=cursor, limit=limit, filter=chosen
+            f"{_PATH}/conversations", ConversationPage, cursor=cursor, limit=limit, filter=chosen, search=search
         )
 
-    async def each_conversation(self, *, limit: int = 50, unread_only: bool = False) -> AsyncIterator[Conversation]:
+    async def each_conversation(
+        self, *, limit: int = 50, unread_only: bool = False, archived: bool = False, search: str | None = None
+    ) -> AsyncIterator[Conversation]:
         """Every conversation that `list_conversations` would page through, `limit` a call."""
 
         async def page(cursor: str | None) -> ConversationPage:
-            return await self.list_conversations(cursor=cursor, limit=limit, unread_only=unread_only)
+            return await self.list_conversations(
+                cursor=cursor, limit=limit, unread_only=unread_only, archived=archived, search=search
+            )
 
         async for found in _each(page):
             yield found
@@ -132,6 +153,30 @@ class Messaging:
     async def reopen(self, conversation_id: UUID, *, key: str | None = None) -> Done:
         """Reopens a conversation that the caller declined or closed."""
         return await self._calls.write("POST", f"{_PATH}/conversations/{part(conversation_id)}/reopen", Done, key=key)
+
+    async def mute(self, conversation_id: UUID, until: datetime | None, *, key: str | None = None) -> Muted:
+        """Mutes a conversation for oneself until a moment that knows its zone; None ends it. Errors: ValueError."""
+        if until is not None and until.tzinfo is None:
+            raise ValueError("until knows its time zone")
+        path, body = f"{_PATH}/conversations/{part(conversation_id)}/mute", {"until": until}
+        return await self._calls.write("POST", path, Muted, body=body, key=key)
+
+    async def archive(self, conversation_id: UUID, *, archived: bool = True, key: str | None = None) -> Archived:
+        """Puts a conversation away for oneself, or back into the list. What the other does in it brings it back."""
+        path, body = f"{_PATH}/conversations/{part(conversation_id)}/archive", {"archived": archived}
+        return await self._calls.write("POST", path, Archived, body=body, key=key)
+
+    async def block(self, user_id: UUID, *, key: str | None = None) -> Done:
+        """Blocks a member one has met; they are not told. Errors: NotFound for who is not there or was never met."""
+        return await self._calls.write("POST", f"{_BLOCKS}/{part(user_id)}", Done, key=key)
+
+    async def unblock(self, user_id: UUID, *, key: str | None = None) -> Done:
+        """Ends a block, where there is one. What it ended stays ended until one opens it again."""
+        return await self._calls.write("DELETE", f"{_BLOCKS}/{part(user_id)}", Done, key=key)
+
+    async def list_blocks(self) -> Blocks:
+        """Whom one has blocked, the latest first."""
+        return await self._calls.read(_BLOCKS, Blocks)
 
     async def reject_offer(self, conversation_id: UUID, reason: str | None = None, *, key: str | None = None) -> Done:
         """Declines an offer on one's own request, with a reason of up to 500 characters that the helper reads."""

@@ -48,6 +48,18 @@ class Marked(Written, frozen=True, kw_only=True):
     unread: int
 
 
+class Muted(Written, frozen=True, kw_only=True):
+    """Until when a conversation is muted; None: it is not."""
+
+    muted_until: Moment | None
+
+
+class Archived(Written, frozen=True, kw_only=True):
+    """Whether a conversation is put away."""
+
+    archived: bool
+
+
 class ProblemReported(Written, frozen=True, kw_only=True):
     """A report of a problem that was taken; `message` words for a person."""
 
@@ -111,12 +123,15 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     other: Person
     status: str
     may_reopen: bool
+    blocked_by_me: bool
     decline_reason: str | None
     last_message: Message
     last_seq: int
     last_read_seq: int
     other_last_read_seq: int
     unread: int
+    muted_until: Moment | None
+    archived: bool
     last_activity_at: Moment
     created_at: Moment
 
@@ -150,6 +165,19 @@ class MessagePage(msgspec.Struct, frozen=True, kw_only=True):
     conversation: Conversation
     messages: list[Message]
     has_more: bool
+
+
+class Block(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody whom the caller has blocked, and since when."""
+
+    user: Person
+    created_at: Moment
+
+
+class Blocks(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom the caller has blocked, the latest first."""
+
+    blocks: list[Block]
 
 
 class OwnConversation(msgspec.Struct, frozen=True, kw_only=True):

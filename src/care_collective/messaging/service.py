@@ -6,6 +6,7 @@ where its own engine keeps it, whatever the flag says.
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Final, cast
 from uuid import UUID, uuid4
 
@@ -32,6 +33,9 @@ _VERBS: Final[Mapping[str, Verb]] = {
     "list_conversations": "read",
     "list_offers": "read",
 }
+
+# As mute_conversation says it.
+_FAR: Final = "Name a moment before the year 10000."
 
 # What create_conversation_atomic answers where V2 is switched off, and a node in its place.
 _ENGINE_OFF: Final = Answer(
@@ -262,9 +266,14 @@ class Messaging:
             "care.live", caller, p_conversation_id=conversation_id, p_after=after, p_changed=changed
         )
 
-    async def list_conversations(self, caller: Caller, *, cursor: str | None, limit: int, filter_: str) -> Answer:
-        """The caller's conversations of both engines by last activity; `limit` 1 to 50, `filter_` all or unread."""
-        return await self._called("list_conversations", caller, p_cursor=cursor, p_limit=limit, p_filter=filter_)
+    async def list_conversations(
+        self, caller: Caller, *, cursor: str | None, limit: int, filter_: str, search: str | None = None
+    ) -> Answer:
+        """The caller's conversations of both engines by last activity; `limit` 1 to 50, `filter_` all, unread or
+        archived, `search` to 100 characters: a page of what was found may be short and yet not the last."""
+        return await self._called(
+            "list_conversations", caller, p_cursor=cursor, p_limit=limit, p_filter=filter_, p_search=search
+        )
 
     async def list_offers(self, caller: Caller, help_request_id: UUID, *, cursor: str | None, limit: int) -> Answer:
         """The offers on one of the caller's own requests, of both engines; `limit` 1 to 50."""
@@ -327,3 +336,34 @@ class Messaging:
     async def reopen_conversation(self, caller: Caller, conversation_id: UUID) -> Answer:
         """Reopens a conversation that the caller declined or closed."""
         return await self._database.call("public.reopen_conversation", caller, p_conversation_id=conversation_id)
+
+    async def mute_conversation(self, caller: Caller, conversation_id: UUID, until: datetime | None) -> Answer:
+        """Mutes a conversation for the caller alone, until a moment that knows its zone; None ends it."""
+        return await self._database.call("public.mute_conversation", caller, p_conversation_id=conversation_id,
+                                         p_until=None if until is None else _moment(until))  # fmt: skip
+
+    async def archive_conversation(self, caller: Caller, conversation_id: UUID, *, archived: bool) -> Answer:
+        """Puts a conversation away for the caller alone, or back into their list."""
+        return await self._database.call(
+            "public.archive_conversation", caller, p_conversation_id=conversation_id, p_archived=archived
+        )
+
+    async def block_user(self, caller: Caller, user_id: UUID) -> Answer:
+        """Blocks a member whom the caller has met; ends what the two have with each other."""
+        return await self._database.call("public.block_user", caller, p_user_id=user_id)
+
+    async def unblock_user(self, caller: Caller, user_id: UUID) -> Answer:
+        """Ends the caller's block of a member, where there is one."""
+        return await self._database.call("public.unblock_user", caller, p_user_id=user_id)
+
+    async def list_blocks(self, caller: Caller) -> Answer:
+        """Whom the caller has blocked, the latest first."""
+        return await self._database.call("public.list_blocks", caller)
+
+
+def _moment(at: datetime) -> datetime:
+    """A moment in UTC. Errors: CareError for one that has none: its zone leads out of the calendar."""
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise CareError.invalid(until=_FAR) from None

@@ -227,6 +227,23 @@ class AcceptOfferArgs(Struct, frozen=True, kw_only=True):
     p_conversation_id: UUID
 
 
+class ArchiveConversationArgs(Struct, frozen=True, kw_only=True):
+    """Puts one of the caller's conversations away, or back into the list; it comes back by itself when the other
+    one writes or decides.
+    """
+
+    p_conversation_id: UUID
+    p_archived: bool
+
+
+class BlockUserArgs(Struct, frozen=True, kw_only=True):
+    """Blocks a member whom the caller has met: neither finds the other's requests or can offer, their
+    conversations end, and who helps the other helps no more. It is not disclosed.
+    """
+
+    p_user_id: UUID
+
+
 class CancelHelpRequestArgs(Struct, frozen=True, kw_only=True):
     """Takes one of the caller's requests back, with an optional reason."""
 
@@ -334,12 +351,21 @@ class ListApplicationsArgs(Struct, frozen=True, kw_only=True):
     p_waiting: bool | UnsetType = UNSET
 
 
+class ListBlocksArgs(Struct, frozen=True, kw_only=True):
+    """Whom the caller has blocked, the latest first. Nobody is told who has blocked them."""
+
+
+
 class ListConversationsArgs(Struct, frozen=True, kw_only=True):
-    """The caller's conversations of both engines, by last activity. p_limit 1 to 50, p_filter all or unread."""
+    """The caller's conversations of both engines, by last activity. p_limit 1 to 50; p_filter all (without the
+    archived ones), unread or archived; p_search, to 100 characters: words of the other's name and the title, or
+    of one message.
+    """
 
     p_cursor: str | UnsetType | None = UNSET
     p_limit: int | UnsetType = UNSET
     p_filter: str | UnsetType = UNSET
+    p_search: str | UnsetType | None = UNSET
 
 
 class ListHelpRequestsArgs(Struct, frozen=True, kw_only=True):
@@ -388,6 +414,15 @@ class MarkReadArgs(Struct, frozen=True, kw_only=True):
 
     p_conversation_id: UUID
     p_seq: int
+
+
+class MuteConversationArgs(Struct, frozen=True, kw_only=True):
+    """Mutes one of the caller's conversations until a moment: no letters about it, and it still counts as unread.
+    Null, or a moment that has passed, ends that.
+    """
+
+    p_conversation_id: UUID
+    p_until: datetime
 
 
 class ReleaseHelperArgs(Struct, frozen=True, kw_only=True):
@@ -452,6 +487,14 @@ class StepBackArgs(Struct, frozen=True, kw_only=True):
     """The accepted helper gives the request back; it is open again."""
 
     p_conversation_id: UUID
+
+
+class UnblockUserArgs(Struct, frozen=True, kw_only=True):
+    """Ends the caller's block of a member, where there is one. Conversations stay ended; the caller can open them
+    again.
+    """
+
+    p_user_id: UUID
 
 
 class UpdateHelpRequestArgs(Struct, frozen=True, kw_only=True):

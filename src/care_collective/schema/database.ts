@@ -260,6 +260,21 @@ export type Database = {
         }
         Returns: Json
       }
+      /** Puts one of the caller's conversations away, or back into the list; it comes back by itself when the other one writes or decides. */
+      archive_conversation: {
+        Args: {
+          p_conversation_id: string
+          p_archived: boolean
+        }
+        Returns: Json
+      }
+      /** Blocks a member whom the caller has met: neither finds the other's requests or can offer, their conversations end, and who helps the other helps no more. It is not disclosed. */
+      block_user: {
+        Args: {
+          p_user_id: string
+        }
+        Returns: Json
+      }
       /** Takes one of the caller's requests back, with an optional reason. */
       cancel_help_request: {
         Args: {
@@ -368,12 +383,18 @@ export type Database = {
         }
         Returns: Json
       }
-      /** The caller's conversations of both engines, by last activity. p_limit 1 to 50, p_filter all or unread. */
+      /** Whom the caller has blocked, the latest first. Nobody is told who has blocked them. */
+      list_blocks: {
+        Args: Record<PropertyKey, never>
+        Returns: Json
+      }
+      /** The caller's conversations of both engines, by last activity. p_limit 1 to 50; p_filter all (without the archived ones), unread or archived; p_search, to 100 characters: words of the other's name and the title, or of one message. */
       list_conversations: {
         Args: {
           p_cursor?: string | null
           p_limit?: number
           p_filter?: string
+          p_search?: string | null
         }
         Returns: Json
       }
@@ -425,6 +446,14 @@ export type Database = {
         Args: {
           p_conversation_id: string
           p_seq: number
+        }
+        Returns: Json
+      }
+      /** Mutes one of the caller's conversations until a moment: no letters about it, and it still counts as unread. Null, or a moment that has passed, ends that. */
+      mute_conversation: {
+        Args: {
+          p_conversation_id: string
+          p_until: string
         }
         Returns: Json
       }
@@ -493,6 +522,13 @@ export type Database = {
       step_back: {
         Args: {
           p_conversation_id: string
+        }
+        Returns: Json
+      }
+      /** Ends the caller's block of a member, where there is one. Conversations stay ended; the caller can open them again. */
+      unblock_user: {
+        Args: {
+          p_user_id: string
         }
         Returns: Json
       }

@@ -22,6 +22,7 @@ from care_collective.errors import STATUS, Code
 from care_collective.web import functions, security
 from care_collective.web.api import (
     auth,
+    blocks,
     coordination,
     health,
     messaging,
@@ -46,6 +47,7 @@ ROOMS: Final = (
     requests.router,
     problems.router,
     preferences.router,
+    blocks.router,
     auth.router,
     coordination.router,
     health.router,

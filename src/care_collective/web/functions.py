@@ -109,6 +109,11 @@ KNOWN: Final = {
     "cancel_help_request": Like(schemas.HelpRequestMoved, "cancel_request"),
     "complete_help_request": Like(schemas.HelpRequestMoved, "complete_request"),
     "reopen_help_request": Like(schemas.HelpRequestMoved, "reopen_request"),
+    "mute_conversation": Like(schemas.Muted, "mute_conversation"),
+    "archive_conversation": Like(schemas.Archived, "archive_conversation"),
+    "block_user": Like(schemas.Done, "block_user"),
+    "unblock_user": Like(schemas.Done, "unblock_user"),
+    "list_blocks": Like(schemas.Blocks, "list_blocks"),
     "report_problem": Like(schemas.ProblemReported, "report_problem"),
     "list_applications": Like(coordination.ApplicationPage, "list_applications"),
     "decide_application": Like(coordination.ApplicationDecided, "reject_application"),
@@ -138,6 +143,7 @@ _TYPES: Final[dict[str, dict[str, Any]]] = {
     "text": {"type": "string"},
     "integer": {"type": "integer", "minimum": -(2**31), "maximum": 2**31 - 1},
     "boolean": {"type": "boolean"},
+    "timestamp with time zone": {"type": "string", "format": "date-time"},
 }
 # Of the door itself (postgrest.py): each status with its codes, or none where they are the database's own.
 ERRORS: Final[dict[int, tuple[str, ...]]] = {

@@ -5,6 +5,7 @@ There is no second list: what `authenticated` may execute in schema public is of
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
 from uuid import UUID
@@ -54,11 +55,18 @@ def _boolean(text: str) -> bool:
     return word in _TRUE
 
 
+def _moment(text: str) -> datetime:
+    """A moment as ISO 8601 writes it; without a zone UTC, as our sessions have it."""
+    found = datetime.fromisoformat(text.strip(_SPACES))
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+
+
 _READERS: Final[dict[str, Callable[[str], object]]] = {
     "uuid": _uuid,
     "text": str,
     "integer": _integer,
     "boolean": _boolean,
+    "timestamp with time zone": _moment,
 }
 
 

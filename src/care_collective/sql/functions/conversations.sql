@@ -7,6 +7,7 @@ drop function if exists
   care.append_message(care.admission, care.thread, text),
   care.complete_orphan(care.offer, uuid),
   care.message_json(care.thread_messages),
+  public.list_conversations(text, integer, text),
   care.recall(uuid, uuid, text, jsonb),
   care.remember(uuid, uuid, text, bytea, jsonb),
   care.replay(jsonb);

@@ -11,6 +11,8 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 language plpgsql
 as $$
+declare
+  v_now timestamptz := clock_timestamp();
 begin
   return (
     select coalesce(jsonb_agg(
@@ -21,16 +23,20 @@ begin
                  'accepted', coalesce(r.helper_id = t.helper_id, false)),
                'other', jsonb_build_object('user_id', p.user_id, 'display_name', p.display_name, 'town', p.town,
                  'deleted', p.deleted_at is not null),
-               'status', case when b.blocked and t.status = 'active' then 'closed' else t.status end,
+               'status', case when (b.by_me or b.by_other) and t.status = 'active' then 'closed' else t.status end,
                -- As reopen_conversation judges: under a block it looks as if the other one had closed it.
                'may_reopen', coalesce(t.status_by = p_user_id, false) and t.status in ('declined', 'closed')
-                 and not b.blocked,
+                 and not (b.by_me or b.by_other),
+               -- Who has blocked knows it; whom it was done to learns it from nothing.
+               'blocked_by_me', b.by_me,
                'decline_reason', t.decline_reason,
                'last_message', l.message,
                'last_seq', t.last_seq,
                'last_read_seq', m.last_read_seq,
                'other_last_read_seq', o.last_read_seq,
                'unread', m.unread,
+               'muted_until', case when m.muted_until > v_now then m.muted_until end,
+               'archived', m.archived_at is not null,
                'last_activity_at', m.last_activity_at,
                'created_at', t.created_at)
              order by i.place), '[]')
@@ -62,14 +68,14 @@ begin
                 select 1
                   from public.user_blocks u
                  where u.community_id = p_community_id
-                   and u.blocker_id = t.requester_id
-                   and u.blocked_id = t.helper_id)
-           or exists (
+                   and u.blocker_id = p_user_id
+                   and u.blocked_id = p.user_id) as by_me,
+              exists (
                 select 1
                   from public.user_blocks u
                  where u.community_id = p_community_id
-                   and u.blocker_id = t.helper_id
-                   and u.blocked_id = t.requester_id) as blocked
+                   and u.blocker_id = p.user_id
+                   and u.blocked_id = p_user_id) as by_other
        offset 0
      ) b);
 end
@@ -113,6 +119,24 @@ end
 $$;
 comment on function care.write_cursor(timestamptz, uuid) is 'A place in a list by time and id, as text to be given back.';
 
+create or replace function care.check_page(p_limit integer, p_filter text)
+returns jsonb
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+begin
+  return case
+    when p_limit is null or p_limit not between 1 and 50 then
+      care.invalid('limit', 'Ask for 1 to 50 conversations.')
+    when p_filter is null or p_filter not in ('all', 'unread', 'archived') then
+      care.invalid('filter', 'Choose all, unread or archived.')
+  end;
+end
+$$;
+comment on function care.check_page(integer, text) is 'The refusal of a page of conversations that there is not, or null.';
+
 create or replace function care.conversation_page(
   p_community_id uuid, p_user_id uuid, p_cursor text, p_limit integer, p_filter text, p_help_request_id uuid)
 returns jsonb
@@ -122,20 +146,14 @@ language plpgsql
 as $$
 declare
   v_from record := care.read_cursor(p_cursor);
+  v_refusal jsonb := coalesce(v_from.refusal, care.check_page(p_limit, p_filter));
   v_ids uuid[];
   v_times timestamptz[];
   v_more boolean;
 begin
-  if v_from.refusal is not null then
-    return v_from.refusal;
+  if v_refusal is not null then
+    return v_refusal;
   end if;
-  if p_limit is null or p_limit not between 1 and 50 then
-    return care.invalid('limit', 'Ask for 1 to 50 conversations.');
-  end if;
-  if p_filter is null or p_filter not in ('all', 'unread') then
-    return care.invalid('filter', 'Choose all or unread.');
-  end if;
-
   if p_help_request_id is null then
     select array_agg(s.conversation_id), array_agg(s.last_activity_at)
       into v_ids, v_times
@@ -148,7 +166,12 @@ begin
          where m.community_id = p_community_id
            and m.user_id = p_user_id
            and (m.last_activity_at, m.conversation_id) < (v_from.at, v_from.id)
-           and (p_filter = 'all' or m.unread > 0)
+           -- What is unread is never put out of sight: unread ones are listed wherever they were put.
+           and case p_filter
+                 when 'all' then m.archived_at is null
+                 when 'unread' then m.unread > 0
+                 else m.archived_at is not null
+               end
            and (t.status <> 'held' or t.helper_id = p_user_id)
          order by m.last_activity_at desc, m.conversation_id desc
          limit p_limit + 1
@@ -184,7 +207,7 @@ comment on function care.conversation_page(uuid, uuid, text, integer, text, uuid
   'A page of a member''s conversations, newest activity first; of one own request where it is named.';
 
 create or replace function public.list_conversations(
-  p_cursor text default null, p_limit integer default 20, p_filter text default 'all')
+  p_cursor text default null, p_limit integer default 20, p_filter text default 'all', p_search text default null)
 returns jsonb
 stable
 security definer
@@ -193,19 +216,27 @@ language plpgsql
 as $$
 declare
   v_me care.admission;
+  v_patterns text[];
 begin
   v_me := care.identify(care.caller(), 'read');
   if v_me.refusal is not null then
     return v_me.refusal;
   end if;
-  return care.conversation_page(v_me.community_id, v_me.user_id, p_cursor, p_limit, p_filter, null);
+  if char_length(care.trim_text(p_search)) > 100 then
+    return care.invalid('search', 'Please search for 100 characters at most.');
+  end if;
+  v_patterns := care.search_patterns(p_search);
+  if v_patterns = '{}' then
+    return care.conversation_page(v_me.community_id, v_me.user_id, p_cursor, p_limit, p_filter, null);
+  end if;
+  return care.found_page(v_me.community_id, v_me.user_id, p_cursor, p_limit, p_filter, v_patterns);
 exception when others then
   if care.is_transient(sqlstate) then raise; end if;
   return care.fault('list_conversations', sqlstate, sqlerrm);
 end
 $$;
-comment on function public.list_conversations(text, integer, text) is
-  'The caller''s conversations of both engines, by last activity. p_limit 1 to 50, p_filter all or unread.';
+comment on function public.list_conversations(text, integer, text, text) is
+  'The caller''s conversations of both engines, by last activity. p_limit 1 to 50; p_filter all (without the archived ones), unread or archived; p_search, to 100 characters: words of the other''s name and the title, or of one message.';
 
 create or replace function public.list_offers(
   p_help_request_id uuid, p_cursor text default null, p_limit integer default 20)

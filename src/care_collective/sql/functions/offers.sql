@@ -84,6 +84,7 @@ begin
   if v_request.helper_id is distinct from v_thread.helper_id then
     perform care.assign_helper(v_me.community_id, v_request.id, v_thread.helper_id);
     perform care.announce(v_me.community_id, v_me.user_id, 'offer.accepted', v_request.id, v_thread.id);
+    perform care.bring_back(v_me.community_id, v_thread.id, v_me.user_id);
     perform care.notify_other(v_me, v_thread, 'offer.accepted');
     select t.id
       into v_replaced
@@ -93,6 +94,7 @@ begin
        and t.helper_id = v_request.helper_id;
     if found then
       perform care.announce(v_me.community_id, v_me.user_id, 'offer.replaced', v_request.id, v_replaced);
+      perform care.bring_back(v_me.community_id, v_replaced, v_me.user_id);
       perform care.notify(
         v_me.community_id, v_request.helper_id, 'offer.replaced', v_me.user_id, v_request.id, v_replaced);
     end if;
@@ -185,6 +187,7 @@ begin
   end if;
   perform care.assign_helper(v_me.community_id, v_request.id, null);
   perform care.announce(v_me.community_id, v_me.user_id, p_topic, v_request.id, v_thread.id);
+  perform care.bring_back(v_me.community_id, v_thread.id, v_me.user_id);
   perform care.notify_other(v_me, v_thread, p_topic);
   return care.remember(v_me,
     jsonb_build_object('success', true, 'help_request_id', v_request.id, 'help_request_status', 'open'));

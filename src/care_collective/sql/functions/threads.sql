@@ -90,6 +90,8 @@ begin
   -- Writing is not reading: the sender's own marks stay, so that nothing unread is ever marked by the system.
   update public.conversation_members m
      set unread = m.unread + case when m.user_id = v_other then 1 else 0 end,
+         -- News bring back what was put away.
+         archived_at = case when m.user_id <> v_other then m.archived_at end,
          last_activity_at = v_now
    where m.community_id = p_me.community_id
      and m.conversation_id = p_thread.id;
@@ -134,7 +136,8 @@ begin
        and c.id = p_thread.id;
   end if;
   update public.conversation_members m
-     set last_activity_at = v_now
+     set last_activity_at = v_now,
+         archived_at = case when m.user_id = p_by then m.archived_at end
    where m.community_id = p_community_id
      and m.conversation_id = p_thread.id;
 end

@@ -1,4 +1,4 @@
-"""Conversations over HTTP: offer, list, read, write, mark, decide, close, reopen. Both engines, through the facade."""
+"""Conversations over HTTP: offer, list, read, write, mark, decide, close, mute. Both engines, through the facade."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Literal
@@ -34,6 +34,18 @@ class Mark(msgspec.Struct, frozen=True):
     """The seq of the last message that was read."""
 
     seq: Annotated[int, msgspec.Meta(ge=0, le=schemas.LAST_SEQ)]
+
+
+class Mute(msgspec.Struct, frozen=True):
+    """Until when a conversation is to be muted, at most to the end of the year 9999; null: not any more."""
+
+    until: schemas.Moment | None
+
+
+class Archive(msgspec.Struct, frozen=True):
+    """Whether a conversation is to be put away."""
+
+    archived: bool
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -96,11 +108,18 @@ async def list_conversations(
     request: MemberRequest,
     cursor: schemas.Cursor = None,
     limit: schemas.Limit = 20,
-    filter_: Annotated[Literal["all", "unread"], QueryParameter(name="filter")] = "all",
+    filter_: Annotated[Literal["all", "unread", "archived"], QueryParameter(name="filter")] = "all",
+    search: schemas.Search = None,
 ) -> Response[bytes]:
-    """The caller's conversations of both engines, by last activity."""
+    """The caller's conversations of both engines, by last activity; all are those that are not archived.
+
+    A search looks in names, titles and messages, under all in archived ones too. It looks through 1000 conversations
+    at a time: a page may be short or empty, and its next_cursor looks further back.
+    """
     return replies.passed_on(
-        await _messaging(request).list_conversations(request.user, cursor=cursor, limit=limit, filter_=filter_)
+        await _messaging(request).list_conversations(
+            request.user, cursor=cursor, limit=limit, filter_=filter_, search=search
+        )
     )
 
 
@@ -164,6 +183,32 @@ async def reopen_conversation(request: MemberRequest, conversation_id: FromPath[
     return replies.passed_on(await _messaging(request).reopen_conversation(request.user, conversation_id))
 
 
+@post(
+    "/conversations/{conversation_id:uuid}/mute",
+    status_code=200,
+    responses=schemas.answers(schemas.Muted, *schemas.ADDITIONS),
+)
+async def mute_conversation(
+    request: MemberRequest, conversation_id: FromPath[UUID], data: JSONBody[Mute]
+) -> Response[bytes]:
+    """Mute a conversation until a moment: no letters about it. It still counts as unread. The other is not told."""
+    return replies.passed_on(await _messaging(request).mute_conversation(request.user, conversation_id, data.until))
+
+
+@post(
+    "/conversations/{conversation_id:uuid}/archive",
+    status_code=200,
+    responses=schemas.answers(schemas.Archived, *schemas.ADDITIONS),
+)
+async def archive_conversation(
+    request: MemberRequest, conversation_id: FromPath[UUID], data: JSONBody[Archive]
+) -> Response[bytes]:
+    """Put a conversation away, or back into the list. News in it bring it back. The other is not told."""
+    return replies.passed_on(
+        await _messaging(request).archive_conversation(request.user, conversation_id, archived=data.archived)
+    )
+
+
 @post("/reject-offer", status_code=200, responses=schemas.answers(schemas.Done, *schemas.WRITES))
 async def reject_offer(request: MemberRequest, data: JSONBody[Decision]) -> Response[bytes]:
     """Decline an offer on one's own request, with an optional reason that the helper reads."""
@@ -208,6 +253,8 @@ router = Router(
         mark_read,
         close_conversation,
         reopen_conversation,
+        mute_conversation,
+        archive_conversation,
         accept_offer,
         reject_offer,
         step_back,

@@ -104,12 +104,15 @@ class Conversation(msgspec.Struct, frozen=True):
     other: Person
     status: Standing
     may_reopen: bool
+    blocked_by_me: bool
     decline_reason: str | None
     last_message: Message
     last_seq: int
     last_read_seq: int
     other_last_read_seq: int
     unread: int
+    muted_until: Moment | None
+    archived: bool
     last_activity_at: Moment
     created_at: Moment
 
@@ -179,6 +182,34 @@ class Marked(msgspec.Struct, frozen=True):
     success: Literal[True]
     last_read_seq: int
     unread: int
+
+
+class Muted(msgspec.Struct, frozen=True):
+    """Until when a conversation is muted; null: it is not."""
+
+    success: Literal[True]
+    muted_until: Moment | None
+
+
+class Archived(msgspec.Struct, frozen=True):
+    """Whether a conversation is put away."""
+
+    success: Literal[True]
+    archived: bool
+
+
+class Block(msgspec.Struct, frozen=True):
+    """Somebody whom the caller has blocked, and since when."""
+
+    user: Person
+    created_at: Moment
+
+
+class Blocks(msgspec.Struct, frozen=True):
+    """Whom the caller has blocked, the latest first."""
+
+    success: Literal[True]
+    blocks: list[Block]
 
 
 class OwnConversation(msgspec.Struct, frozen=True):
