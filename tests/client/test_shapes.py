@@ -174,7 +174,7 @@ async def test_every_path_has_a_method_whose_result_is_the_whole_answer(
     assert (await whole(asking.messaging.reject_offer(conversation, "My son comes."))).status == "declined"
     await whole(asking.requests.cancel(request, "Done."))
     await whole(asking.messaging.block(helper.user_id))
-    assert [one.user.display_name for one in (await whole(asking.messaging.list_blocks())).blocks] == ["Hal"]
+    assert [one.user.display_name for one in (await whole(asking.messaging.list_blocks())).blocks] == ["Hal Moss"]
     await whole(asking.messaging.unblock(helper.user_id))
     await whole(helping.accounts.me())
     await whole(helping.health.features())
