@@ -155,7 +155,7 @@ class Accounts:
         when, says nothing of it. Errors: CareError `rate_limited`, counted as sign-ins are, by address and by both.
         """
         normal = normal_email(email)
-        await self._take(community_id, "reset", address)
+        await self._take(community_id, f"reset:{community_id}", address)
         await self._take(community_id, f"reset:{normal or email}", address)
         if normal is None:
             return None
@@ -178,7 +178,7 @@ class Accounts:
         used; `rate_limited` past as many tries from one address as there may be sign-ins.
         """
         _refuse_password(password)
-        await self._take(community_id, "reset:token", address)
+        await self._take(community_id, f"reset-token:{community_id}", address)
         found = await self._claimed(secret_key, token, now)
         if found is None or not await self._replace(found[0], password, found[1], None):
             raise CareError(Code.NOT_FOUND)

@@ -19,7 +19,18 @@ from care_collective.web import description, errors, rest
 from care_collective.web.body import MAX_BYTES, StrictRequest
 from care_collective.web.edge import Application, Edge
 from care_collective.web.metrics import telling
-from care_collective.web.pages import accounts, coordination, messages, problems, reference, requests, rollout, stream
+from care_collective.web.pages import (
+    accounts,
+    coordination,
+    messages,
+    passwords,
+    problems,
+    reference,
+    requests,
+    rollout,
+    settings,
+    stream,
+)
 from care_collective.web.security import SAFE_METHODS
 from care_collective.web.services import Services
 
@@ -89,6 +100,8 @@ def make_app(services: Services, metrics: socket | None = None) -> Edge:
             messages.router,
             coordination.router,
             stream.router,
+            settings.router,
+            passwords.router,
             rollout.router,
             reference.router,
             static,

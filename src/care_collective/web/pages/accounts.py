@@ -64,7 +64,8 @@ async def sign_in(request: AnyRequest) -> Response[Any]:
 
 
 async def _sign_in_page(request: AnyRequest, path: str, **context: Any) -> Response[str]:  # noqa: ANN401
-    shown = {"form": {}, "errors": {}, "kept_form": "", "next_path": path, **context}
+    done = request.query_params.get("done", "")
+    shown = {"form": {}, "errors": {}, "kept_form": "", "next_path": path, "done": done, **context}
     return await page(request, "accounts/sign_in.html", member=None, **shown)
 
 

@@ -111,6 +111,7 @@ async def sign_in_again(request: AnyRequest, form: Mapping[str, str], back: str)
         form={},
         errors={},
         next_path=path,
+        done="",
         kept_form=msgspec.json.encode(words).decode() if words else "",
     )
 

@@ -49,11 +49,19 @@ class Member(msgspec.Struct, frozen=True):
     unread: Unread
 
     @property
+    def may_enter(self) -> bool:
+        """Whether anything of theirs is open to them but why it is not, as care.allow judges it."""
+        return self.restriction is None or self.restriction.kind != "banned"
+
+    @property
+    def may_present(self) -> bool:
+        """Whether they may correct their name and town, as care.allow judges it."""
+        return self.restriction is None or self.restriction.kind == "limited"
+
+    @property
     def may_browse(self) -> bool:
         """Whether requests are open to them, as care.allow judges it."""
-        return self.verification_status == "approved" and (
-            self.restriction is None or self.restriction.kind != "banned"
-        )
+        return self.verification_status == "approved" and self.may_enter
 
     @property
     def may_offer(self) -> bool:
@@ -152,7 +160,10 @@ def error_page(request: AnyRequest, *, status: int, **context: object) -> Respon
     """The page of a refusal or fault; it needs no database, and shows whom the request had found before."""
     state = request.scope["state"]
     clock = Clock(language_of(request), UTC, security.services(request).now())
-    known = state.get(_FRAME, {"clock": clock, "request_id": state["request_id"]})
+    # A cookie proves nobody, and a page that is not there is no reason to ask whose it is: it only turns the header's
+    # links from those to join into those to one's own pages, each of which asks.
+    perhaps = security.session_token(request) is not None
+    known = state.get(_FRAME, {"clock": clock, "request_id": state["request_id"], "perhaps_member": perhaps})
     typed = {"typed": state.get(TYPED), "typed_path": request.scope["path"]}
     return render("error.html", status=status, **{**known, **typed, **context})
 

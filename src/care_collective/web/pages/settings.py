@@ -1,0 +1,134 @@
+"""Settings as pages: letters, quiet hours, new offers, language and clock, and the name one goes by."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Final, cast
+from zoneinfo import available_timezones
+
+import msgspec
+from litestar import Response, Router, get, post
+from litestar.response import Redirect
+
+from care_collective.accounts.preferences import LETTERS, Choices, Letters, Locale, Presented
+from care_collective.errors import CareError, Code
+from care_collective.web import security
+from care_collective.web.api.schemas import PreferencesAnswer
+from care_collective.web.pages import forms
+from care_collective.web.pages.rendering import AnyRequest, Member, page, require_member
+from care_collective.web.pages.requests import notice_of
+
+CHOSEN: Final = ("email", "quiet_from", "quiet_to", "offers_paused", "locale", "time_zone")
+PRESENTED: Final = ("display_name", "town")
+NOTICES: Final = frozenset({"saved", "profile", "password"})
+# Each in its own words: who does not read the present one has to find theirs.
+LANGUAGES: Final = (("en", "English"), ("es", "Español"))
+# By place alone, as care.is_time_zone takes them.
+_REGIONS: Final = frozenset(
+    {"Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific"}
+)
+
+
+@cache
+def zones() -> tuple[str, ...]:
+    """The time zones to choose from. What the database does not know of them, it refuses."""
+    return tuple(sorted(name for name in available_timezones() if name.partition("/")[0] in _REGIONS))
+
+
+async def _stored(request: AnyRequest, member: Member) -> dict[str, str]:
+    answer = await security.services(request).preferences.get(request.user)
+    found = msgspec.json.decode(answer.success(), type=PreferencesAnswer).preferences
+    return {
+        "email": found.email,
+        "quiet_from": found.quiet_from,
+        "quiet_to": found.quiet_to,
+        "offers_paused": "yes" if found.offers_paused else "no",
+        "locale": found.locale or "",
+        "time_zone": found.time_zone or "",
+        "display_name": member.display_name,
+        "town": member.town or "",
+        "key": forms.new_key(),
+    }
+
+
+async def _settings_page(
+    request: AnyRequest, *, typed: Mapping[str, str] | None = None, errors: Mapping[str, str] | None = None,
+    status: int = 200,
+) -> Response[str]:  # fmt: skip
+    """The page, with what was typed in one of its forms. Whoever is banned finds why, and their own data, alone."""
+    member = await require_member(request)
+    form: dict[str, str] | None = None
+    if member.may_enter:
+        form = {**await _stored(request, member), **(typed or {})}
+    return await page(
+        request,
+        "settings/settings.html",
+        member=member,
+        status=status,
+        form=form,
+        errors=errors or {},
+        letters=LETTERS,
+        languages=LANGUAGES,
+        zones=zones(),
+        done=notice_of(request, NOTICES),
+    )
+
+
+@get("/settings")
+async def settings(request: AnyRequest) -> Response[str]:
+    """What one has chosen, to be changed."""
+    return await _settings_page(request)
+
+
+def _choices(form: Mapping[str, str]) -> Choices:
+    # What is no choice is refused by field with all the rest, by the function.
+    return Choices(
+        email=cast(Letters, form["email"]),
+        quiet_from=form["quiet_from"],
+        quiet_to=form["quiet_to"],
+        offers_paused=form["offers_paused"] == "yes",
+        locale=cast(Locale, form["locale"]) if form["locale"] else None,
+        time_zone=form["time_zone"] or None,
+    )
+
+
+@post("/settings")
+async def choose(request: AnyRequest) -> Response[Any]:
+    """Keeps what was chosen; else the page again, with what was typed."""
+    form = await forms.sent(request, *CHOSEN)
+    try:
+        _, caller = await forms.author(request, form)
+        (await security.services(request).preferences.set(caller, _choices(form))).success()
+    except CareError as error:
+        return await _refused(request, form, error)
+    return forms.see_other("/settings?done=saved")
+
+
+@post("/settings/profile")
+async def present(request: AnyRequest) -> Response[Any]:
+    """Corrects one's name and town; else the page again, with what was typed."""
+    form = await forms.sent(request, *PRESENTED)
+    try:
+        _, caller = await forms.author(request, form)
+        presented = Presented(display_name=form["display_name"], town=form["town"])
+        (await security.services(request).preferences.set_profile(caller, presented)).success()
+    except CareError as error:
+        return await _refused(request, form, error)
+    return forms.see_other("/settings?done=profile")
+
+
+async def _refused(request: AnyRequest, form: dict[str, str], error: CareError) -> Response[Any]:
+    if error.code is Code.UNAUTHENTICATED:
+        return await forms.sign_in_again(request, form, "/settings")
+    again = await _settings_page(
+        request, typed=forms.kept(form, error), errors=forms.fields_of(error), status=error.status
+    )
+    return forms.with_error(request, again, error)
+
+
+@get("/settings/profile")
+async def back() -> Redirect:
+    """A form's own address, opened or reloaded after a refusal, leads to the page."""
+    return forms.see_other("/settings")
+
+
+router = Router("/", include_in_schema=False, route_handlers=[settings, choose, present, back])
