@@ -136,7 +136,10 @@ async def test_the_keyboard_alone_is_enough_to_offer_and_to_write(visit: Visitor
 def pages_of(talk: Talk) -> list[tuple[str, list[str]]]:
     """Whose window shows which pages."""
     return [
-        ("owner", ["/", "/requests", "/requests/new", "/requests/mine", talk.own, "/messages", talk.thread]),
+        (
+            "owner",
+            ["/", "/requests", "/requests/new", "/requests/mine", talk.own, "/messages", talk.thread, "/notifications"],
+        ),
         ("helper", [talk.free, talk.thread, "/requests?search=nothing-like-it"]),
     ]
 

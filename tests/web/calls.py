@@ -58,6 +58,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     request: UUID
     fresh: UUID
     conversation: str
+    notification: str  # that the owner was told of the offer
 
 
 async def staged(town: Town, client: MakeClient) -> Stage:
@@ -67,7 +68,9 @@ async def staged(town: Town, client: MakeClient) -> Stage:
     await town.care.owner.execute("insert into care.operators values ($1, 'a test')", operator.user_id)
     request, fresh = await town.request(owner), await town.request(owner, title="A ride on Monday")
     opened = await client(helper).post(start(request), json={"initial_message": "I can come by on Friday at ten."})
+    (told,) = (await client(owner).get("/api/notifications")).json()["notifications"]
     return Stage(
+        notification=told["id"],
         town=town,
         owner=owner,
         helper=helper,
@@ -82,7 +85,7 @@ async def staged(town: Town, client: MakeClient) -> Stage:
 def calls(stage: Stage) -> list[Call]:
     """Every endpoint under /api that is offered, each with a call that would succeed on the stage."""
     owner, helper = stage.owner, stage.helper
-    messaging, requests = "/api/messaging", "/api/requests"
+    messaging, requests, told = "/api/messaging", "/api/requests", "/api/notifications"
     thread, one = f"{messaging}/conversations/{{conversation_id}}", f"{requests}/{{help_request_id}}"
     offers = f"{messaging}/help-requests/{{help_request_id}}"
     ask = {
@@ -155,6 +158,10 @@ def calls(stage: Stage) -> list[Call]:
         Call(template="/api/blocks/{user_id}", path=f"/api/blocks/{stage.helper.user_id}", who=owner),
         Call(template="/api/blocks/{user_id}", method="DELETE", path=f"/api/blocks/{stage.helper.user_id}", who=owner),
         Call(template="/api/problems", path="/api/problems", who=helper, body=problem),
+        Call(template=told, method="GET", path=told, who=owner, query=("cursor", "limit", "filter")),
+        Call(template=f"{told}/unread-count", method="GET", path=f"{told}/unread-count", who=owner),
+        Call(template=f"{told}/{{notification_id}}/read", path=f"{told}/{stage.notification}/read", who=owner),
+        Call(template=f"{told}/read-all", path=f"{told}/read-all", who=owner),
         Call(template=requests, path=requests, who=owner, body=ask),
         Call(
             template=requests,

@@ -13,6 +13,7 @@ from care_collective.client.applications import Applications
 from care_collective.client.calls import Calls
 from care_collective.client.health import ServerHealth
 from care_collective.client.messaging import Messaging
+from care_collective.client.notifications import Notifications
 from care_collective.client.preferences import Preferences
 from care_collective.client.problems import Problems
 from care_collective.client.requests import Requests
@@ -25,7 +26,7 @@ _TIMEOUT_SECONDS: Final = 10.0
 
 class CareClient:
     """Everything the API offers, for one caller: `accounts`, `requests`, `messaging`, `problems`, `applications`,
-    `preferences`, `health`.
+    `preferences`, `notifications`, `health`.
 
     `token` is a bearer token; `credentials` are signed in with when first needed and whenever the token has ended;
     with neither, `accounts.sign_in` says who calls. An `http` of one's own brings its time-outs and stays one's own to
@@ -59,6 +60,7 @@ class CareClient:
         self.problems = Problems(calls)
         self.applications = Applications(calls)
         self.preferences = Preferences(calls)
+        self.notifications = Notifications(calls)
         self.health = ServerHealth(calls)
 
     async def __aenter__(self) -> Self:

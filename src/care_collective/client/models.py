@@ -152,6 +152,41 @@ class Unread(msgspec.Struct, frozen=True, kw_only=True):
     notifications: int
 
 
+class NotificationRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The request a notification is about; `accepted`: the reader is its helper."""
+
+    id: UUID
+    title: str
+    accepted: bool
+
+
+class Notification(msgspec.Struct, frozen=True, kw_only=True):
+    """What the caller was told: what was done (`kind`), by whom, about which request; `count` messages together."""
+
+    id: UUID
+    kind: str
+    count: int
+    actor: Person | None
+    help_request: NotificationRequest | None
+    conversation_id: UUID | None
+    created_at: Moment
+    updated_at: Moment
+    read_at: Moment | None
+
+
+class NotificationPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of notifications, newest first; `next_cursor` is None at the end."""
+
+    notifications: list[Notification]
+    next_cursor: str | None
+
+
+class UnreadNotifications(Written, frozen=True, kw_only=True):
+    """How many notifications are unread, up to 100."""
+
+    unread: int
+
+
 class LiveState(msgspec.Struct, frozen=True, kw_only=True):
     """The present state, as a live stream tells it: what is unread, and inbox rows that are new or changed."""
 

@@ -20,6 +20,7 @@ from care_collective.messaging import atomic, legacy
 from care_collective.messaging.service import Messaging
 from care_collective.notifications.live import Hub
 from care_collective.notifications.relay import Relay
+from care_collective.notifications.told import Notifications
 from care_collective.requests.service import Requests
 from care_collective.rollout import policy
 from care_collective.rollout.alerts import Alerts, make_senders
@@ -53,6 +54,7 @@ class Services:
     accounts: Accounts
     applications: Applications
     preferences: Preferences
+    notifications: Notifications
     passwords: Passwords
     communities: Communities
     requests: Requests
@@ -107,6 +109,7 @@ def make_services(
         accounts=Accounts(database, hasher),
         applications=Applications(database),
         preferences=Preferences(database),
+        notifications=Notifications(database),
         passwords=hasher,
         communities=Communities(database),
         requests=Requests(database),

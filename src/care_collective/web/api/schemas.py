@@ -11,6 +11,7 @@ from litestar.params import QueryParameter
 
 from care_collective import text
 from care_collective.errors import STATUS, Code
+from care_collective.notifications.told import Kind
 from care_collective.requests.service import Category, Status, Urgency
 
 # The largest seq there can be: past it a number is no place in a thread, and no integer of the database's.
@@ -141,6 +142,43 @@ class Unread(msgspec.Struct, frozen=True):
     conversations: int
     messages: int
     notifications: int
+
+
+class NotificationRequest(msgspec.Struct, frozen=True):
+    """The request a notification is about; `accepted`: the reader is its helper."""
+
+    id: UUID
+    title: str
+    accepted: bool
+
+
+class Notification(msgspec.Struct, frozen=True):
+    """What the caller was told: what was done, by whom, about which request; `count` messages together."""
+
+    id: UUID
+    kind: Kind
+    count: int
+    actor: Person | None
+    help_request: NotificationRequest | None
+    conversation_id: UUID | None
+    created_at: Moment
+    updated_at: Moment
+    read_at: Moment | None
+
+
+class NotificationPage(msgspec.Struct, frozen=True):
+    """A page of notifications, newest first; `next_cursor` is null at the end."""
+
+    success: Literal[True]
+    notifications: list[Notification]
+    next_cursor: str | None
+
+
+class UnreadNotifications(msgspec.Struct, frozen=True):
+    """How many notifications are unread, up to 100."""
+
+    success: Literal[True]
+    unread: int
 
 
 class LiveState(msgspec.Struct, frozen=True):

@@ -91,16 +91,22 @@ async def _mark(request: AnyRequest, found: MessagePage, member: Member) -> Memb
     """Marks a thread as read up to the last message shown, where any was unread; the member who has less to read."""
     # A browser that fetches a page ahead of its reader reads nothing.
     ahead = "sec-purpose" in request.headers or "purpose" in request.headers
-    if not found.messages or found.conversation.unread == 0 or ahead:
+    # Of an end or an answer one can be told where nothing is unread.
+    nothing = found.conversation.unread == 0 and member.unread.notifications == 0
+    if not found.messages or nothing or ahead:
         return member
     try:
         answer = await _messaging(request).mark_read(request.user, found.conversation.id, found.messages[-1].seq)
         rest = answer.data()["unread"]
+        told = (await security.services(request).notifications.count_unread(request.user)).data()["unread"]
     except CareError as error:
         if error.code is not Code.UNAVAILABLE:  # who is locked for a moment still reads; the mark follows next time
             raise
         return member
-    unread = msgspec.structs.replace(member.unread, conversations=member.unread.conversations - (rest == 0))
+    done = found.conversation.unread > 0 and rest == 0
+    unread = msgspec.structs.replace(
+        member.unread, conversations=member.unread.conversations - done, notifications=told
+    )
     return msgspec.structs.replace(member, unread=unread)
 
 
