@@ -1,10 +1,20 @@
 """Open pages in a real browser: what the other side does is there without a reload, and outages mend themselves."""
 
-from playwright.async_api import Page, expect
+import re
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
 
-from browser.conftest import Site, Visitor
+import pytest
+from playwright.async_api import Browser, Page, expect
+
+from browser.conftest import Site, Visit, Visitor
 from browser.test_talking import window
-from harness import Person
+from care_collective.db.embedded import running
+from care_collective.web import streams
+from harness import Person, Postgres, care, installed
+from web_harness import services_for, serving
 
 
 class Thread:
@@ -137,3 +147,67 @@ async def lines(site: Site, talk: Thread, count: int, first: int = 1) -> None:
         "update public.conversations_v2 set last_seq = $3 where community_id = $1 and id = $2",
         site.town.community_id, talk.id, first + count - 1,
     )  # fmt: skip
+
+
+# What a browser itself, and htmx, say of a line that is lost.
+LOST = re.compile("net::ERR_|Failed to fetch|network error|status of 503")
+# The pauses of pages, five times shorter.
+HASTE = "(real => { window.setTimeout = (act, ms = 0, ...rest) => real(act, ms / 5, ...rest) })(setTimeout)"
+
+
+async def bubbles(page: Page) -> list[str]:
+    """What was written, as a page shows it."""
+    return await page.locator(".bubble > p:first-child").all_inner_texts()
+
+
+async def test_pages_come_back_by_themselves_after_the_server_and_after_the_database(
+    state_folder: Path, chromium: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "_PAUSE", (0.1, 0.2))
+    binaries = installed(18)
+    assert binaries is not None
+    database = partial(running, state_folder / "live", binaries=binaries, options={"fsync": "off"})
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(AsyncExitStack())
+        postgres = Postgres(await first.enter_async_context(database()))
+        await postgres.make_template()
+        opened = await stack.enter_async_context(care(postgres, "care_template"))
+        town = await opened.town()
+        await opened.owner.execute("update public.communities set hosts = '{127.0.0.1}' where slug <> 'elsewhere'")
+        serving_first = await stack.enter_async_context(AsyncExitStack())
+        port = await serving_first.enter_async_context(serving(services_for(opened)))
+        site = Site(town, f"http://127.0.0.1:{port}")
+        visits: list[Visit] = []
+
+        async def visit(**options: Any) -> Visit:  # noqa: ANN401
+            context = await stack.enter_async_context(await chromium.new_context(base_url=site.url, **options))
+            await context.add_init_script(HASTE)
+            visits.append(Visit(await context.new_page(), context))
+            made = visits[-1]
+            made.page.on("console", lambda message: made.listen(message))
+            return made
+
+        talk = await thread_of(site)
+        owner, helper = await window(visit, site, talk.owner), await window(visit, site, talk.helper)
+        for page in (owner, helper):
+            await page.goto(talk.path)
+        await write(owner, "Before")
+        await expect(helper.locator("#latest")).to_have_text("Before")
+
+        await serving_first.aclose()
+        await expect(helper.get_by_text("Reconnecting")).to_be_visible()
+        await talk.owner.send(talk.id, "While the server was away")
+        await stack.enter_async_context(serving(services_for(opened), port))
+        for page in (owner, helper):
+            await expect(page.locator("#latest")).to_have_text("While the server was away")
+            await expect(page.get_by_text("Reconnecting")).to_have_count(0)
+
+        await first.aclose()
+        await stack.enter_async_context(database())
+        await talk.owner.send(talk.id, "While the database was away")
+        for page in (owner, helper):
+            await expect(page.locator("#latest")).to_have_text("While the database was away", timeout=15_000)
+        written = ["Before", "While the server was away", "While the database was away"]
+        assert (await bubbles(owner))[1:] == (await bubbles(helper))[1:] == written
+        said = [one for visit in visits for one in visit.complaints if not LOST.search(one)]
+        assert said == []
