@@ -211,3 +211,20 @@ async def test_pages_come_back_by_themselves_after_the_server_and_after_the_data
         assert (await bubbles(owner))[1:] == (await bubbles(helper))[1:] == written
         said = [one for visit in visits for one in visit.complaints if not LOST.search(one)]
         assert said == []
+
+
+async def test_a_page_weighs_little_over_the_wire_the_first_and_a_live_one(visit: Visitor, site: Site) -> None:
+    talk = await thread_of(site)
+    weighed = {}
+    for path in ("/", "/sign-up", talk.path):
+        page = await window(visit, site, talk.helper) if path == talk.path else (await visit()).page
+        wire = await page.context.new_cdp_session(page)
+        carried: list[float] = []
+        wire.on("Network.loadingFinished", lambda event, carried=carried: carried.append(event["encodedDataLength"]))
+        await wire.send("Network.enable")
+        await page.goto(path, wait_until="load")
+        weighed[path] = sum(carried)
+        assert len(carried) > 3
+        live = await page.locator("script[src*=htmx]").count()
+        assert live == (path == talk.path)
+    assert max(weighed.values()) <= 60 * 1024, weighed

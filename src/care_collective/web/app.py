@@ -9,7 +9,10 @@ from typing import Any, cast
 
 import structlog
 from litestar import Litestar, Request
+from litestar.config.compression import CompressionConfig
 from litestar.datastructures import CacheControlHeader, State
+from litestar.middleware.base import DefineMiddleware
+from litestar.middleware.compression import CompressionMiddleware
 from litestar.static_files import create_static_files_router
 
 from care_collective.errors import CareError
@@ -87,6 +90,8 @@ def make_app(services: Services, metrics: socket | None = None) -> Edge:
         "/static",
         directories=[Path(__file__).parent / "static"],
         cache_control=CacheControlHeader(max_age=300, public=True),
+        # Files alone: a page holds a token beside what others typed, and a stream must not wait to be packed.
+        middleware=[DefineMiddleware(CompressionMiddleware, config=CompressionConfig("gzip", minimum_size=500))],
         include_in_schema=False,
     )
     handlers: dict[Any, Any] = {Exception: errors.answer_page}
