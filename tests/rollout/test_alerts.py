@@ -6,44 +6,16 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from email import message_from_bytes, policy
-from email.message import EmailMessage
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
-from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from care_collective.rollout.alerts import Alerts, Change, Sender, email_sender, make_senders, url_sender
+from mail_harness import mail_server
 from rollout.conftest import FLAG, Deployment
 
 SITE = "https://care.example"
-
-
-@dataclass  # without slots: aiosmtpd looks at every member, and Python 3.11.2 stumbles over that of a slotted class
-class Mailbox:
-    """A mail server's handler that keeps what it takes, and refuses as often as it is told to."""
-
-    refusals: int = 0
-    taken: list[tuple[list[str], EmailMessage]] = field(default_factory=list)
-
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802  the library's
-        """Called with each message."""
-        if self.refusals:
-            self.refusals -= 1
-            return "451 Not now"
-        message = message_from_bytes(cast(bytes, envelope.content), policy=policy.default)
-        self.taken.append((list(envelope.rcpt_tos), message))
-        return "250 OK"
-
-
-@asynccontextmanager
-async def mail_server() -> AsyncIterator[tuple[str, Mailbox]]:
-    """The URL of a mail server on this machine, and what it takes."""
-    box = Mailbox()
-    server = await asyncio.get_running_loop().create_server(lambda: SMTP(box, hostname="mail"), "127.0.0.1", 0)
-    async with server:
-        yield f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}", box
 
 
 @dataclass(slots=True)

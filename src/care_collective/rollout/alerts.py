@@ -6,20 +6,18 @@ At least once is the promise: a process that dies between sending and noting it 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
-import aiosmtplib
 import httpx
 import msgspec
 import structlog
 
 from care_collective.db.call import Database
 from care_collective.errors import CareError
+from care_collective.operations.smtp import MailServer, address_of, mail_host
 
 log = structlog.get_logger("care_collective.rollout")
 
@@ -177,32 +175,24 @@ async def _to_log(change: Change, operators: Sequence[str]) -> None:
 
 
 def email_sender(smtp_url: str, *, base_url: str) -> Sender:
-    """Sends one plain-text message to all operators by a server such as smtp://user:password@host:587."""
-    parts = urlsplit(smtp_url)
-    tls = parts.scheme == "smtps"
-    host = urlsplit(base_url).hostname or "localhost"
+    """Sends one plain-text message to all operators by the mail server at a URL (operations/smtp.py)."""
+    host = mail_host(base_url)
+    server = MailServer(smtp_url, host)
 
     async def send(change: Change, operators: Sequence[str]) -> None:
         if not operators:
             return
+        recipients = [address_of(operator) for operator in operators]
         message = EmailMessage()
         message["From"] = f"Care Collective <care-collective@{host}>"
-        # Part by part: read as one text, an odd address would name others, or spoil the header for all.
-        message["To"] = [Address(username=local, domain=at) for local, _, at in (o.rpartition("@") for o in operators)]
+        message["To"] = recipients
         message["Subject"] = change.subject()
         message["Date"] = format_datetime(change.at)
         message["Message-ID"] = f"<rollout-{change.id}@{host}>"
         message["Auto-Submitted"] = "auto-generated"
         message.set_content(change.text(base_url))
-        await aiosmtplib.send(
-            message,
-            hostname=parts.hostname,
-            port=parts.port or (465 if tls else 587),
-            username=unquote(parts.username) if parts.username else None,
-            password=unquote(parts.password) if parts.password else None,
-            use_tls=tls,
-            timeout=SEND_SECONDS,
-        )
+        async with server.connected() as line:
+            await line.send(message, recipients)
 
     return send
 
