@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
 
-from care_collective.web.services import Services
 from harness import Postgres, Town, care
 from web_harness import services_for, serving
 
@@ -26,11 +25,10 @@ ARGUMENTS = [
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A town and the address at which it is served, by which node."""
+    """A town and the address at which it is served."""
 
     town: Town
     url: str
-    services: Services
 
 
 @dataclass(slots=True)
@@ -82,9 +80,8 @@ async def site(postgres: Postgres) -> AsyncIterator[Site]:
             "where id = $1",
             town.community_id,
         )
-        services = services_for(opened)
-        async with serving(services) as port:
-            yield Site(town, f"http://127.0.0.1:{port}", services)
+        async with serving(services_for(opened)) as port:
+            yield Site(town, f"http://127.0.0.1:{port}")
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import pytest
 from database.test_quiet import utc
 from harness import Care, Person, Town
 
-NOON = utc("2026-06-10 12:00")
-NIGHT = utc("2026-06-10 22:00")
-MORNING = utc("2026-06-11 08:00")
+NOON = utc("2031-06-10 12:00")
+NIGHT = utc("2031-06-10 22:00")
+MORNING = utc("2031-06-11 08:00")
 MINUTE = timedelta(minutes=1)
 
 
@@ -200,14 +200,14 @@ async def test_a_letter_waits_for_the_end_of_quiet_hours_by_the_members_own_cloc
     await town.care.owner.execute(
         "update public.profiles set time_zone = 'Europe/Madrid' where user_id = $1", zoe.user_id
     )
-    at = utc("2026-10-24 22:00")  # 7 in the morning in Tokyo; midnight in Madrid, before a night of 25 hours
+    at = utc("2031-10-25 22:00")  # 7 in the morning in Tokyo; midnight in Madrid, before a night of 25 hours
     both = [await notify(one, at, conversation=uuid4()) for one in (ann, zoe)]
     await plan(town.care, at)
-    assert [await due(one, town) for one in both] == [utc("2026-10-24 23:00"), utc("2026-10-25 07:00")]
+    assert [await due(one, town) for one in both] == [utc("2031-10-25 23:00"), utc("2031-10-26 07:00")]
     assert await lease(town, at) == []
-    await plan(town.care, utc("2026-10-25 06:59"))
+    await plan(town.care, utc("2031-10-26 06:59"))
     assert [len(await deliveries(one)) for one in (ann, zoe)] == [1, 0]
-    await plan(town.care, utc("2026-10-25 07:00"))
+    await plan(town.care, utc("2031-10-26 07:00"))
     assert [len(await deliveries(one)) for one in (ann, zoe)] == [1, 1]
 
 
@@ -250,7 +250,7 @@ async def test_who_wants_one_letter_a_day_gets_all_that_is_unread_in_it(
     for step in range(5):
         await plan(town.care, NOON + step * timedelta(hours=2))
     (digest,) = await deliveries(ann)
-    assert (digest["kind"], digest["due_at"]) == ("digest", utc(f"2026-06-11 {morning}"))
+    assert (digest["kind"], digest["due_at"]) == ("digest", utc(f"2031-06-11 {morning}"))
     assert await lease(town, digest["due_at"] - MINUTE) == []
     await read(town, told[0])
     (letter,) = await lease(town, digest["due_at"])

@@ -32,8 +32,9 @@ PLACEHOLDER = re.compile(r"%\(\w+\)s|</?\w+>")
 
 def sentences() -> Iterator[str | tuple[str, ...]]:
     """Everything that is marked in pages and templates, and the words of errors."""
-    rooms = [("pages/**.py", "python"), ("templates/**.html", "jinja2")]
-    for _, _, sentence, _, _ in extract_from_dir(WEB, rooms, {"templates/**.html": {"trimmed": "true"}}):
+    rooms = [("pages/**.py", "python"), ("templates/**.html", "jinja2"), ("templates/**.txt", "jinja2")]
+    trimmed = {pattern: {"trimmed": "true"} for pattern, kind in rooms if kind == "jinja2"}
+    for _, _, sentence, _, _ in extract_from_dir(WEB, rooms, trimmed):
         yield sentence if isinstance(sentence, str) else tuple(sentence[:2])
     yield from errors.WORDS.values()
 
@@ -62,7 +63,7 @@ def test_every_sentence_is_translated_and_none_is_left_over(code: str) -> None:
 
 
 def test_no_word_for_people_stands_in_a_template_unmarked() -> None:
-    for path in sorted((WEB / "templates").rglob("*.html")):
+    for path in sorted((WEB / "templates").rglob("*.*")):
         bare = re.sub(
             r"/schema|{#.*?#}|{% trans.*?endtrans %}|{%.*?%}|{{.*?}}|<[^>]*>|&\w+;", " ", path.read_text(), flags=re.S
         )

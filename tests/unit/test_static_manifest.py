@@ -15,8 +15,9 @@ import pytest
 import care_collective
 from care_collective.web.api.schemas import Unread
 from care_collective.web.pages.clock import Clock
+from care_collective.web.pages.environments import ENVIRONMENTS
 from care_collective.web.pages.language import ENGLISH
-from care_collective.web.pages.rendering import ENVIRONMENTS, Member, Restriction
+from care_collective.web.pages.rendering import Member, Restriction
 
 WEB = Path(care_collective.__file__).parent / "web"
 STATIC = WEB / "static"

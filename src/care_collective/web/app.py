@@ -24,7 +24,6 @@ from care_collective.web.edge import Application, Edge
 from care_collective.web.metrics import telling
 from care_collective.web.pages import (
     accounts,
-    blocks,
     coordination,
     messages,
     notifications,
@@ -35,6 +34,7 @@ from care_collective.web.pages import (
     rollout,
     settings,
     stream,
+    unsubscribe,
 )
 from care_collective.web.security import SAFE_METHODS
 from care_collective.web.services import Services
@@ -53,6 +53,7 @@ async def running(services: Services, metrics: socket | None) -> AsyncIterator[N
             keep_pruned(services.database),
             services.listener.run(),
             services.relay.run(),
+            services.mailer.run(),
             services.flags.follow(),
             services.outcomes.run(),
             services.guard.watch(),
@@ -106,12 +107,12 @@ def make_app(services: Services, metrics: socket | None = None) -> Edge:
             requests.router,
             messages.router,
             notifications.router,
-            blocks.router,
             coordination.router,
             stream.router,
             settings.router,
             passwords.router,
             rollout.router,
+            unsubscribe.router,
             reference.router,
             static,
         ],

@@ -19,8 +19,10 @@ from care_collective.db.listen import Listener
 from care_collective.messaging import atomic, legacy
 from care_collective.messaging.service import Messaging
 from care_collective.notifications.live import Hub
+from care_collective.notifications.mailer import Connect, Mailer, console
 from care_collective.notifications.relay import Relay
 from care_collective.notifications.told import Notifications
+from care_collective.operations.smtp import MailServer, mail_host
 from care_collective.requests.service import Requests
 from care_collective.rollout import policy
 from care_collective.rollout.alerts import Alerts, make_senders
@@ -30,6 +32,7 @@ from care_collective.rollout.outcomes import Outcomes
 from care_collective.rollout.store import FlagStore
 from care_collective.settings import Settings
 from care_collective.web.communities import Communities
+from care_collective.web.pages.letters import composer
 
 
 def utc_now() -> datetime:
@@ -41,7 +44,7 @@ def utc_now() -> datetime:
 class Services:
     """Everything a handler may call. `close` ends what was opened here; the database is its maker's to close.
 
-    `listener` and `relay` run, `flags` follow, `guard` watches and `alerts` tell while the application does.
+    `listener`, `relay` and `mailer` run, `flags` follow, `guard` watches and `alerts` tell while the application does.
     """
 
     settings: Settings
@@ -50,6 +53,7 @@ class Services:
     database: Database
     listener: Listener
     relay: Relay
+    mailer: Mailer
     live: Hub
     accounts: Accounts
     applications: Applications
@@ -98,13 +102,15 @@ def make_services(
     senders = make_senders(
         smtp_url=settings.smtp_url, alert_url=settings.alert_url, base_url=settings.base_url, outbound=outbound
     )
+    secret_key = settings.require_secret_key()
     return Services(
         settings=settings,
         node_id=node.id,
-        secret_key=settings.require_secret_key(),
+        secret_key=secret_key,
         database=database,
         listener=listener,
         relay=Relay(database),
+        mailer=Mailer(database, composer(settings.base_url, secret_key, now), _mail_server(settings)),
         live=Hub(listener),
         accounts=Accounts(database, hasher),
         applications=Applications(database),
@@ -130,3 +136,9 @@ def _verifier(settings: Settings, outbound: httpx.AsyncClient) -> Verifier | Non
     if settings.jwks_url is not None:
         return JwksVerifier(settings.jwks_url, outbound, time.monotonic)
     return None
+
+
+def _mail_server(settings: Settings) -> Connect:
+    if settings.smtp_url is None:
+        return console
+    return MailServer(settings.smtp_url, mail_host(settings.base_url)).connected

@@ -83,6 +83,7 @@ declare
   v_community_id uuid := p_delivery.community_id;
   v_user_id uuid := p_delivery.user_id;
   v_address text := care.address_of(v_community_id, v_user_id);
+  v_password_set_at timestamptz;
   v_items jsonb := jsonb_build_array();
 begin
   if v_address is null then
@@ -94,13 +95,22 @@ begin
     if v_items = '[]' or care.channel_of(v_community_id, v_user_id) is distinct from p_delivery.channel then
       return null;
     end if;
+  else
+    select c.updated_at
+      into v_password_set_at
+      from care.credentials c
+     where c.user_id = v_user_id
+       and c.kind = 'password';
+    if not found then
+      return null;
+    end if;
   end if;
   return (
     select jsonb_build_object(
              'community', jsonb_build_object('id', c.id, 'slug', c.slug, 'hosts', c.hosts, 'name', c.name),
              'id', p_delivery.id, 'user_id', v_user_id, 'kind', p_delivery.kind, 'created_at', p_delivery.created_at,
              'address', v_address, 'display_name', p.display_name, 'locales', jsonb_build_array(p.locale, c.locale),
-             'items', v_items)
+             'items', v_items, 'password_set_at', v_password_set_at)
       from public.profiles p
       join public.communities c
         on c.id = v_community_id

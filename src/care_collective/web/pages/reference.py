@@ -10,7 +10,8 @@ from litestar import Response, Router, get
 
 from care_collective.web import security
 from care_collective.web.description import document
-from care_collective.web.pages.rendering import ENVIRONMENTS, AnyRequest, current_member, frame, render
+from care_collective.web.pages.environments import ENVIRONMENTS
+from care_collective.web.pages.rendering import AnyRequest, current_member, frame, render
 
 _ROOMS: Final = {
     "accounts": "Accounts",

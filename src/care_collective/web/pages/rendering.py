@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
-import jinja2
 import msgspec
 from litestar import Response
 
@@ -14,7 +13,8 @@ from care_collective.errors import CareError, Code
 from care_collective.web import security
 from care_collective.web.api.schemas import Unread
 from care_collective.web.pages.clock import Clock, zone_of
-from care_collective.web.pages.language import LANGUAGES, Language, accepted, choose
+from care_collective.web.pages.environments import ENVIRONMENTS
+from care_collective.web.pages.language import Language, accepted, choose
 from care_collective.web.services import utc_now
 
 AnyRequest = security.AnyRequest
@@ -79,23 +79,6 @@ class Member(msgspec.Struct, frozen=True):
         return self.verification_status == "approved" and (
             self.restriction is None or self.restriction.kind == "limited"
         )
-
-
-def _environment(language: Language) -> jinja2.Environment:
-    made = jinja2.Environment(
-        loader=jinja2.PackageLoader("care_collective.web"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        extensions=["jinja2.ext.i18n"],
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.install_gettext_translations(language.catalogue, newstyle=True)  # type: ignore[attr-defined]
-    made.globals.update(say=language.say, lang=language.code)
-    return made
-
-
-ENVIRONMENTS: Final = {code: _environment(language) for code, language in LANGUAGES.items()}
 
 
 async def current_member(request: AnyRequest) -> Member | None:

@@ -18,7 +18,8 @@ from care_collective.web.api import schemas
 from care_collective.web.body import check_query
 from care_collective.web.pages import forms, threads
 from care_collective.web.pages.clock import Clock
-from care_collective.web.pages.rendering import ENVIRONMENTS, AnyRequest, Member, frame, require_member
+from care_collective.web.pages.environments import ENVIRONMENTS
+from care_collective.web.pages.rendering import AnyRequest, Member, frame, require_member
 
 # Server-sent events end a line at each of these; in any other place one would let a message write events of its own.
 _LINES: Final = re.compile(r"\r\n|\r|\n")

@@ -1,0 +1,189 @@
+"""Sends members' letters: plans what is due, leases it, hands it to the mail server and notes what came of it.
+
+At least once is the promise: a process that dies between sending and noting it is followed by another, which sends
+again under the same Message-ID. Push, where there is one, leases its own channel in a loop of its own.
+"""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from datetime import datetime
+from email.errors import MessageError
+from email.headerregistry import Address
+from email.message import EmailMessage
+from typing import Any, Final, Protocol
+
+import msgspec
+import structlog
+
+from care_collective.db.call import Database
+from care_collective.errors import CareError
+from care_collective.notifications.email import Delivery
+from care_collective.operations.smtp import NotSent, address_of
+
+log = structlog.get_logger("care_collective.notifications")
+
+CHANNEL: Final = "email"
+POLL_SECONDS: Final = 5.0
+PLANNED: Final = 200
+BATCH: Final = 20
+LEASE_SECONDS: Final = 60
+LETTER_SECONDS: Final = 15.0
+# No letter is begun later, so that it ends within the lease: connecting and sending have their own limits.
+_BATCH_SECONDS: Final = 25.0
+
+
+class Post(Protocol):
+    """What takes messages: an open line to the mail server, or the console in its place."""
+
+    async def send(self, message: EmailMessage, recipients: Sequence[Address]) -> None:
+        """Takes one message. Errors: NotSent."""
+        ...
+
+
+Connect = Callable[[], AbstractAsyncContextManager[Post]]
+Compose = Callable[[Delivery], EmailMessage]
+Clock = Callable[[], datetime]
+
+
+class _Leased(msgspec.Struct, frozen=True):
+    letters: list[Delivery]
+    more: bool
+
+
+class Console:
+    """In place of a mail server: says in the log that a letter would have gone out, to nobody by name."""
+
+    async def send(self, message: EmailMessage, recipients: Sequence[Address]) -> None:
+        """Logs one line."""
+        log.info("mail.would_send", message_id=message["Message-ID"], subject=message["Subject"], set="CARE_SMTP_URL")
+
+
+@asynccontextmanager
+async def console() -> AsyncIterator[Post]:
+    """The console, which is always open."""
+    yield Console()
+
+
+class Mailer:
+    """Sends letters for ever; nodes share them. `counts`: letters sent, failed (to be tried again) and dead.
+
+    `clock` stands in for the database's own; `random_` draws the jitter of retries.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        compose: Compose,
+        connect: Connect,
+        *,
+        clock: Clock | None = None,
+        random_: random.Random | None = None,
+    ) -> None:
+        self.counts: Counter[str] = Counter()
+        self._database = database
+        self._compose = compose
+        self._connect = connect
+        self._clock = clock
+        self._random = random_ or random.Random()  # noqa: S311  jitter is no secret
+
+    async def run(self, *, every_seconds: float = POLL_SECONDS) -> None:
+        """Sends what is due, again and again; a database that is away is waited for. Cancel it to end."""
+        while True:
+            try:
+                await self.work()
+            except CareError as error:
+                log.warning("mail.cannot_look", error_code=str(error.code))
+            except Exception:
+                log.exception("mail.fault")  # an ended task would write to nobody any more
+            await asyncio.sleep(every_seconds)
+
+    async def work(self) -> None:
+        """Plans and sends until nothing is due. Errors: CareError; what was leased is free again after a minute."""
+        while await self._database.value("care.plan_deliveries", p_limit=PLANNED, **self._now()):
+            pass
+        more = True
+        while more:
+            text = await self._database.value(
+                "care.lease_deliveries",
+                p_channel=CHANNEL,
+                p_limit=BATCH,
+                p_lease_seconds=LEASE_SECONDS,
+                **self._now(),
+            )
+            leased = msgspec.json.decode(text, type=_Leased)
+            await self._send(leased.letters)
+            more = leased.more
+
+    async def _send(self, letters: Sequence[Delivery]) -> None:
+        """Sends a batch over as few connections as the server allows."""
+        stop = time.monotonic() + _BATCH_SECONDS
+        async with AsyncExitStack() as lines:
+            post: Post | None = None
+            away: NotSent | None = None
+            for letter in letters:
+                if time.monotonic() > stop:
+                    await self._settle(letter, "release", None)
+                    continue
+                if away is None and post is None:
+                    try:
+                        post = await lines.enter_async_context(self._connect())
+                    except NotSent as error:
+                        away = error
+                if away is not None or post is None:
+                    # Nobody answers there: the others of the batch would wait for it one after the other.
+                    await self._settle(letter, "retry", away.code if away else None)
+                    continue
+                if not await self._send_one(post, letter):
+                    await lines.aclose()
+                    post = None
+
+    async def _send_one(self, post: Post, letter: Delivery) -> bool:
+        """Sends one letter and notes what came of it; whether the line is good for another."""
+        try:
+            recipients = [address_of(letter.address)]
+            message = self._compose(letter)
+        except (ValueError, IndexError, MessageError) as error:
+            # An address that no header can hold. The error's own words would repeat it.
+            log.error("mail.unwritable", delivery_id=str(letter.id), error_type=type(error).__name__)
+            await self._settle(letter, "refused", "unwritable")
+            return True
+        except Exception as error:  # noqa: BLE001  one letter's fault keeps no other back
+            log.error("mail.unwritable", delivery_id=str(letter.id), error_type=type(error).__name__)
+            await self._settle(letter, "retry", "fault")
+            return True
+        try:
+            async with asyncio.timeout(LETTER_SECONDS):
+                await post.send(message, recipients)
+        except TimeoutError:
+            await self._settle(letter, "retry", "timed_out")
+            return False
+        except NotSent as error:
+            await self._settle(letter, "refused" if error.for_good else "retry", error.code)
+            return not error.line_lost
+        await self._settle(letter, "sent", None)
+        return True
+
+    async def _settle(self, letter: Delivery, outcome: str, code: str | None) -> None:
+        state = await self._database.value(
+            "care.settle_delivery",
+            p_community_id=letter.community.id,
+            p_id=letter.id,
+            p_outcome=outcome,
+            p_error=code,
+            p_jitter=self._random.random(),
+            **self._now(),
+        )
+        if outcome == "release":
+            return
+        if state is not None:  # else another node, after the lease, was first
+            self.counts["failed" if state == "waiting" else state] += 1
+        if state in ("waiting", "dead"):
+            tell = log.error if state == "dead" else log.warning
+            tell("mail.not_sent", delivery_id=str(letter.id), kind=letter.kind, code=code, given_up=state == "dead")
+
+    def _now(self) -> dict[str, Any]:
+        return {} if self._clock is None else {"p_now": self._clock()}

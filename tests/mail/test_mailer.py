@@ -1,0 +1,207 @@
+"""Letters go out by a real mail server: once each in calm, and at least once under one Message-ID whatever breaks."""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from random import Random
+from uuid import uuid4
+
+import pytest
+from structlog.testing import capture_logs
+
+import care_collective
+from care_collective.notifications import mailer as module
+from care_collective.notifications.mailer import console
+from care_collective.operations.smtp import MailServer, NotSent
+from care_collective.rollout.alerts import Change, email_sender
+from database.test_deliveries import notify, read
+from mail.conftest import Post
+from mail_harness import PASSWORD, USER, certificate, mail_server
+
+SOURCE = str(Path(care_collective.__file__).parents[1])
+WORKER = Path(__file__).with_name("worker.py")
+
+
+async def test_letters_arrive_once_each_over_one_connection(post: Post) -> None:
+    people = await post.told(*["Ann"] * 25)
+    async with mail_server() as (url, box):
+        nodes = [post.mailer(url) for _ in range(3)]
+        await asyncio.gather(*(node.work() for node in nodes))
+        await nodes[0].work()
+    assert {address: len(ids) for address, ids in box.ids().items()} == dict.fromkeys(people, 1)
+    assert len({one for ids in box.ids().values() for one in ids}) == 25
+    assert len(box.lines) <= 4  # batches, not letters
+    assert await post.states() == {"sent": 25}
+    assert sum(node.counts["sent"] for node in nodes) == 25
+
+
+async def test_what_was_read_is_not_sent_and_what_comes_again_waits_for_two_hours(post: Post) -> None:
+    person, address = await post.member()
+    first = await notify(person, post.now)
+    async with mail_server() as (url, box):
+        await read(post.town, first)
+        await post.mailer(url).work()
+        assert box.taken == []
+        await notify(person, post.now)
+        await post.mailer(url).work()
+        assert list(box.ids()) == [address]
+
+
+async def test_a_letter_that_is_refused_for_good_is_dead_at_once_and_holds_back_no_other(post: Post) -> None:
+    people = await post.told("Ann", "Bob", "Cid", "Dan", "Eve")
+    first, second, third, *_ = people
+    await post.town.care.owner.execute(
+        "update care.users set email = 'a@' || chr(10) || 'b.example' where id = $1", people[third].user_id
+    )
+    async with mail_server() as (url, box):
+        box.unknown, box.refusals = {first, second}, 1
+        mailer = post.mailer(url)
+        with capture_logs() as logged:
+            await mailer.work()
+        assert await post.states() == {"dead": 3, "sent": 1, "waiting": 1}
+        assert [await post.error(people[one].user_id) for one in (first, second, third)] == [
+            "recipient_550", "recipient_550", "unwritable",
+        ]  # fmt: skip
+        assert mailer.counts == {"dead": 3, "sent": 1, "failed": 1}
+        assert len(box.lines) == 1
+        post.wait(minutes=2)
+        await mailer.work()
+    assert await post.states() == {"dead": 3, "sent": 2}
+    assert not any(address in str(logged) for address in people)
+
+
+async def test_a_server_away_for_hours_is_asked_ever_more_seldom_and_then_gets_everything(post: Post) -> None:
+    people = await post.told(*["Ann"] * 12)
+    mailer = post.mailer("smtp://127.0.0.1:1")
+    with capture_logs() as logged:
+        for _ in range(60):
+            await mailer.work()
+            post.wait(minutes=5)
+    assert await post.states() == {"waiting": 12}
+    assert 12 * 4 <= mailer.counts["failed"] <= 12 * 6
+    assert {line["code"] for line in logged} == {"unreachable"}
+    async with mail_server() as (url, box):
+        for _ in range(11):
+            post.wait(hours=1)
+            await post.mailer(url).work()
+    assert {address: len(ids) for address, ids in box.ids().items()} == dict.fromkeys(people, 1)
+    assert await post.states() == {"sent": 12}
+
+
+async def test_a_worker_killed_a_hundred_times_and_lost_answers_forget_no_letter(post: Post) -> None:
+    people = await post.told(*["Ann"] * 12)
+    chance, killed = Random(11), 0
+    async with mail_server() as (url, box):
+        box.answer = lambda: None if chance.random() < 0.2 else "250 OK"
+        with capture_logs():
+            while killed < 100:
+                task = asyncio.create_task(post.mailer(url).work())
+                await asyncio.wait({task}, timeout=chance.uniform(0, 0.015))
+                killed += task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                post.wait(seconds=61)
+                if killed % 10 == 0 and (await post.states()).get("sent") == len(people):
+                    people |= await post.told(*["Ann"] * 12)
+            while (await post.states()).get("sent", 0) < len(people):
+                await post.mailer(url).work()
+                post.wait(hours=1)
+    found = box.ids()
+    assert set(found) == set(people)
+    assert all(len(set(ids)) == 1 for ids in found.values())
+    assert len(box.taken) > len(people)  # else nothing was lost on the way
+
+
+async def test_a_process_killed_while_it_sends_is_followed_by_another(post: Post) -> None:
+    people = await post.told(*["Ann"] * 9)
+    await post.town.care.owner.execute("update public.notifications set due_at = now() where due_at is not null")
+    dsn = post.town.care.server.dsn(user="care_app", database=post.town.care.name)
+
+    async def started(url: str, *once: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(sys.executable, WORKER, dsn, url, *once, env={"PYTHONPATH": SOURCE})
+
+    async with mail_server() as (url, box):
+        for kills in (1, 2):
+            process = await started(url)
+
+            def kill(at: int = 3 * kills, process: asyncio.subprocess.Process = process) -> str | None:
+                if len(box.taken) < at:
+                    return "250 OK"
+                process.send_signal(signal.SIGKILL)
+                return None
+
+            box.answer = kill
+            assert await process.wait() == -signal.SIGKILL
+            await post.town.care.owner.execute("update care.deliveries set leased_until = now(), due_at = now()")
+        box.answer = lambda: "250 OK"
+        assert await (await started(url, "once")).wait() == 0
+    found = box.ids()
+    assert set(found) == set(people)
+    assert all(len(set(ids)) == 1 for ids in found.values())
+    assert len(box.taken) == 9 + 2
+
+
+async def test_a_server_that_wants_tls_and_a_password_gets_both(post: Post, tmp_path: Path) -> None:
+    people = await post.told("Ann")
+    serving, trusting = certificate(tmp_path)
+    async with mail_server(tls=serving, password=True) as (url, box):
+        with_password = url.replace("//", "//care%40example.org:a%20mail%20password%3A%20%25%40%2F@")
+        for attempt, tls, code in (
+            (with_password, None, "certificate"),
+            (with_password.replace("mail", "wrong"), trusting, "sign_in_535"),
+        ):
+            with capture_logs():
+                await post.mailer(MailServer(attempt, "care.example", tls).connected).work()
+            assert await post.error(people[next(iter(people))].user_id) == code
+            post.wait(hours=1)
+        assert box.taken == []
+        await post.mailer(MailServer(with_password, "care.example", trusting).connected).work()
+    assert set(box.ids()) == set(people)
+    assert box.over_tls == [True]
+
+
+async def test_a_password_leaves_this_machine_over_tls_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A name that is not this machine's own, for an address that is.
+    monkeypatch.setattr("care_collective.operations.smtp.is_loopback", lambda host: False)
+    async with mail_server(password=True) as (url, _):
+        with pytest.raises(NotSent) as refused:
+            async with MailServer(url.replace("//", "//user:password@"), "care.example").connected():
+                pass
+    assert (refused.value.code, refused.value.line_lost) == ("not_supported", True)
+
+
+async def test_operators_are_told_by_a_server_that_wants_a_password(post: Post) -> None:
+    change = Change(uuid4(), "messaging_v2", post.now, "Olga", "resume", "It is mended.", to_stage="on")
+    async with mail_server(password=True) as (url, box):
+        user, password = USER.replace("@", "%40"), PASSWORD.replace("%", "%25").replace("@", "%40").replace("/", "%2F")
+        send = email_sender(
+            url.replace("//", f"//{user}:{password.replace(' ', '%20')}@"), base_url="https://care.example"
+        )
+        await send(change, ["olga@example.org", "otto@example.org"])
+    ((recipients, _),) = box.taken
+    assert recipients == ["olga@example.org", "otto@example.org"]
+
+
+async def test_without_a_mail_server_a_line_says_what_would_have_been_sent(post: Post) -> None:
+    people = await post.told("Ann-Kathrin")
+    with capture_logs() as logged:
+        await post.mailer(console).work()
+    (line,) = [one for one in logged if one["event"] == "mail.would_send"]
+    assert line["subject"] == "You have a new message"
+    assert "Kathrin" not in str(logged)
+    assert next(iter(people)) not in str(logged)
+    assert await post.states() == {"sent": 1}
+
+
+async def test_a_batch_that_takes_too_long_leaves_the_rest_to_whoever_is_free(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = await post.told("Ann", "Bob", "Cid")
+    monkeypatch.setattr(module, "_BATCH_SECONDS", -1.0)
+    async with mail_server() as (url, box):
+        task = asyncio.create_task(post.mailer(url).work())
+        await task
+        assert (await post.states(), box.taken) == ({"waiting": 3}, [])
+        monkeypatch.undo()
+        await post.mailer(url).work()
+    assert set(box.ids()) == set(people)
