@@ -74,6 +74,14 @@ WORDS: Final[Mapping[tuple[Code, str | None], str]] = MappingProxyType(
         (Code.CONFLICT, None): "Something changed in the meantime. Reload and look again.",
         (Code.CONFLICT, "state"): "That is not possible in the present state. Reload and look again.",
         (
+            Code.CONFLICT,
+            "last_coordinator",
+        ): "You are the only coordinator here. Ask whoever runs this site to make somebody else one first.",
+        (
+            Code.CONFLICT,
+            "last_operator",
+        ): "You are the only operator of this site. Make somebody else one first, on the command line.",
+        (
             Code.METHOD_NOT_ALLOWED,
             None,
         ): "This address does not take this method; the header Allow names those that it takes.",

@@ -74,6 +74,7 @@ class Stage:
             "p_locale": "es", "p_time_zone": "Europe/Lisbon", "p_display_name": "Hal Moss", "p_town": None,
             "p_notification_id": self.notification,
             "p_until": datetime(2100, 1, 1, tzinfo=UTC), "p_archived": True,
+            "p_confirm": "no",
         }  # fmt: skip
 
     def named(self, function: Function, me: UUID) -> dict[str, Any]:

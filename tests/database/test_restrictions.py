@@ -8,14 +8,15 @@ import pytest
 from database.steps import Stage, code, offered
 from harness import Person
 
-# read: own threads, own choices. present: oneself, by name and town. browse: requests. write: in threads, and to what
+# own: one's own data. read: own threads, own choices. present: oneself, by name and town. browse: requests. write: in threads, and to what
 # one has asked. offer: help, and asking for it.
 RIGHTS = {
     "archive_conversation": "read", "block_user": "read", "list_blocks": "read", "mute_conversation": "read",
     "unblock_user": "read",
     "accept_offer": "write", "cancel_help_request": "write", "close_conversation": "write",
     "complete_help_request": "write", "create_conversation_atomic": "offer", "create_help_request": "offer",
-    "decide_application": "coordinate", "decline_offer": "write", "get_conversation_v2": "read",
+    "decide_application": "coordinate", "decline_offer": "write", "delete_account": "own",
+    "export_my_data": "own", "get_conversation_v2": "read",
     "get_help_request": "browse", "get_messages": "read",
     "legacy_add_participants": "offer", "legacy_open_conversation": "offer", "legacy_write_first_message": "offer",
     "list_applications": "coordinate",
@@ -101,7 +102,7 @@ async def test_who_is_not_approved_reads_own_threads_and_does_nothing_to_others(
     newcomer = await stage.town.member(status=status)
     for person in (stage.helper, stage.owner, newcomer):
         for name, answer in (await refusals(stage, person)).items():
-            own = RIGHTS[name] in {"read", "present"}
+            own = RIGHTS[name] in {"own", "read", "present"}
             assert (answer == "permission_denied/not_approved") != own, (name, answer)
         assert (await person.call("care.me"))["verification_status"] == status
     assert (await newcomer.call("list_conversations"))["conversations"] == []

@@ -19,12 +19,14 @@ WITHOUT_COMMUNITY = {
     "care.engine_minutes", "care.engine_writers", "care.chores",
 }  # fmt: skip
 # What looks across communities by its purpose: pruning, health, the relay of hints, the rollout's numbers and guard,
-# the end of V1, letters; and a view over a view, which hands the column on.
+# the end of V1, letters, whether a person is a member anywhere else;
+# and a view over a view, which hands the column on.
 ACROSS = {
     "prune", "prune_outbox", "health", "publish_hints", "hints", "rollout_numbers", "check_rows", "shown_messages",
     "prune_notifications",
     "legacy_batch", "legacy_find", "legacy_orphans", "legacy_quiet_since", "legacy_status",
     "plan_deliveries", "lease_deliveries", "mail_state", "retry_deliveries", "prune_deliveries",
+    "lives_elsewhere",
 }  # fmt: skip
 PRODUCT_KEYS = (
     "select c.conrelid::regclass::text as relation, c.conname, c.contype::text, c.confdeltype::text, "

@@ -200,6 +200,19 @@ class Accounts:
         )
         return replaced
 
+    async def prove(self, caller: Caller, password: str, *, address: str) -> None:
+        """Asks for the password once more, of whoever sits at a browser that is signed in.
+
+        Errors: CareError `validation_error` for a wrong one; as at sign-in `rate_limited`.
+        """
+        email = (await self.me(caller)).data()["email"] or ""
+        if caller.community_id is not None:
+            await self._take(caller.community_id, email, address)
+        known = await self._find(email)
+        verdict = await self._hasher.verify(known.secret if known else None, password)
+        if known is None or not verdict.ok:
+            raise CareError.invalid(password="This is not your password. Please check it.")  # noqa: S106  a sentence
+
     async def me(self, caller: Caller) -> Answer:
         """The caller's own account and status, whatever state it is in."""
         return await self._database.call("care.me", caller)

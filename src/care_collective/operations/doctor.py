@@ -19,6 +19,10 @@ NEXT_STEPS: Final = {
     "or by care-collective legacy repair.",
     "double_pair": "Both conversations can be read and written in. The two people can close the one they do not use.",
     "in_progress_without_helper": "The owner of the request can mark it as done, or cancel it and open it again.",
+    "former_member_active": "Somebody deleted their account and it did not end all of theirs; care-collective member "
+    "erase ID does the rest.",
+    "former_member_not_erased": "Somebody deleted their account and some of it is still there; care-collective member "
+    "erase ID does the rest.",
     "member_without_conversation": f"The inbox passes over such a row. {_FAULT}",
     "conversation_without_member": f"It is missing in that member's inbox. {_FAULT}",
     "participants_missing": f"Reading and writing do not look at these rows. {_FAULT}",

@@ -307,6 +307,23 @@ class DeclineOfferArgs(Struct, frozen=True, kw_only=True):
     p_reason: str | UnsetType | None = UNSET
 
 
+class DeleteAccountArgs(Struct, frozen=True, kw_only=True):
+    """Deletes the caller's account in the community and erases their personal data, for good; p_confirm is the
+    word delete. What they wrote to others stays readable to those, as a former member's. Their address and
+    password go with their last community.
+    """
+
+    p_confirm: str
+
+
+class ExportMyDataArgs(Struct, frozen=True, kw_only=True):
+    """Everything the caller gave or that is about them in the community; messages of both engines 2000 at a time,
+    further ones by next_cursor. The first page has all the rest.
+    """
+
+    p_cursor: str | UnsetType | None = UNSET
+
+
 class GetConversationV2Args(Struct, frozen=True, kw_only=True):
     """One of the caller's conversations, of either engine, with its newest 500 follow-ups, oldest first."""
 

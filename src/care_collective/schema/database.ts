@@ -339,6 +339,20 @@ export type Database = {
         }
         Returns: Json
       }
+      /** Deletes the caller's account in the community and erases their personal data, for good; p_confirm is the word delete. What they wrote to others stays readable to those, as a former member's. Their address and password go with their last community. */
+      delete_account: {
+        Args: {
+          p_confirm: string
+        }
+        Returns: Json
+      }
+      /** Everything the caller gave or that is about them in the community; messages of both engines 2000 at a time, further ones by next_cursor. The first page has all the rest. */
+      export_my_data: {
+        Args: {
+          p_cursor?: string | null
+        }
+        Returns: Json
+      }
       /** One of the caller's conversations, of either engine, with its newest 500 follow-ups, oldest first. */
       get_conversation_v2: {
         Args: {

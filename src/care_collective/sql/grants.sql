@@ -66,7 +66,9 @@ grant execute on function
   public.list_notifications(text, integer, text),
   public.count_unread_notifications(),
   public.mark_notification_read(uuid),
-  public.mark_all_notifications_read()
+  public.mark_all_notifications_read(),
+  public.export_my_data(text),
+  public.delete_account(text)
 to authenticated, care_app;
 
 -- the web process's own; V1's three steps are one call of the facade, which counts it

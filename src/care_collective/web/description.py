@@ -25,6 +25,7 @@ from care_collective.web.api import (
     blocks,
     coordination,
     health,
+    me,
     messaging,
     notifications,
     preferences,
@@ -38,8 +39,8 @@ from care_collective.web.body import check_query
 
 DESCRIPTION: Final = """\
 Mutual aid for a neighbourhood. Call with a bearer token, or with the session cookie and, for a change, its CSRF token \
-in the header X-CSRF-Token. Every write but sign-up, sign-in and sign-out takes a header Idempotency-Key of up to 255 \
-printable ASCII characters: the same key and content are answered as before, with Idempotency-Replayed: true."""
+in the header X-CSRF-Token. Every write but sign-up, sign-in, sign-out and the deletion of an account takes a header \
+Idempotency-Key of up to 255 printable ASCII characters: the same key and content are answered as before, with Idempotency-Replayed: true."""
 
 
 ROOMS: Final = (
@@ -52,6 +53,7 @@ ROOMS: Final = (
     notifications.router,
     auth.router,
     coordination.router,
+    me.router,
     health.router,
     rollout.router,
 )

@@ -81,6 +81,31 @@ class Thread(msgspec.Struct, frozen=True):
     has_more: bool
 
 
+class ExportPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Up to 2000 messages of an export; the first page, asked for without a cursor, has all of its other parts, too."""
+
+    success: Literal[True]
+    messages: list[schemas.ExportedMessage]
+    next_cursor: str | None
+    exported_at: schemas.Moment | None = None
+    community: schemas.CommunitySummary | None = None
+    account: dict[str, Any] | None = None
+    profile: dict[str, Any] | None = None
+    sessions: list[dict[str, Any]] | None = None
+    preferences: dict[str, Any] | None = None
+    restrictions: list[dict[str, Any]] | None = None
+    blocks: list[dict[str, Any]] | None = None
+    help_requests: list[dict[str, Any]] | None = None
+    conversations: list[schemas.Conversation] | None = None
+    marks: list[dict[str, Any]] | None = None
+    notifications: list[dict[str, Any]] | None = None
+    letters: list[dict[str, Any]] | None = None
+    problem_reports: list[dict[str, Any]] | None = None
+    limits: list[dict[str, Any]] | None = None
+    attempts: list[dict[str, Any]] | None = None
+    operated: list[dict[str, Any]] | None = None
+
+
 class Like(msgspec.Struct, frozen=True):
     """What a function answers, and the handler of /api that calls the same."""
 
@@ -125,6 +150,8 @@ KNOWN: Final = {
     "set_preferences": Like(schemas.PreferencesAnswer, "set_preferences"),
     "get_profile": Like(schemas.ProfileAnswer, "get_profile"),
     "set_profile": Like(schemas.ProfileAnswer, "set_profile"),
+    "export_my_data": Like(ExportPage, "export_my_data"),
+    "delete_account": Like(schemas.Left, "delete_account"),
 }
 SHAPES: Final = frozenset({Refusal, ClientError, *(like.answer for like in KNOWN.values())})
 

@@ -93,6 +93,15 @@ as $$
 declare
   v_now timestamptz := clock_timestamp();
 begin
+  -- Nobody's password is kept beyond their account: a sign-in that renews its hash can come last.
+  perform 1
+     from care.users u
+    where u.id = p_user_id
+      and u.deleted_at is null
+      for no key update;
+  if not found then
+    return;
+  end if;
   insert into care.credentials (user_id, kind, secret)
   values (p_user_id, 'password', p_secret)
   on conflict on constraint credentials_pkey do update
@@ -138,6 +147,15 @@ set lock_timeout = '2s'
 language plpgsql
 as $$
 begin
+  -- The account's row is locked, as whoever deletes it does: it is not erased under a new profile.
+  perform 1
+     from care.users u
+    where u.id = p_user_id
+      and u.deleted_at is null
+      for no key update;
+  if not found or care.has_left(p_community_id, p_user_id) then
+    return care.invalid('email', 'The account of this address was deleted here. Join with another address.');
+  end if;
   insert into public.profiles (community_id, user_id, display_name, town, application_words)
   values (p_community_id, p_user_id, care.trim_text(p_display_name), care.text_or_null(p_town),
           care.text_or_null(p_application_words))
@@ -150,6 +168,24 @@ end
 $$;
 comment on function care.join_community(uuid, uuid, text, text, text) is 'Gives a user a pending profile in a community, where they have none.';
 
+create or replace function care.has_left(p_community_id uuid, p_user_id uuid)
+returns boolean
+stable
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+begin
+  return exists (
+    select 1
+      from public.profiles p
+     where p.community_id = p_community_id
+       and p.user_id = p_user_id
+       and p.deleted_at is not null);
+end
+$$;
+comment on function care.has_left(uuid, uuid) is
+  'Whether a person deleted their account in a community: what they left there is nobody''s, and never theirs again.';
+
 create or replace function care.open_session(p_id_hash bytea, p_user_id uuid, p_community_id uuid, p_seconds integer)
 returns boolean
 volatile
@@ -161,7 +197,13 @@ as $$
 declare
   v_expires timestamptz := clock_timestamp() + make_interval(secs => p_seconds);
 begin
-  -- Only a living member of the community gets one.
+  -- Only a living member of the community gets one; the lock is that of a deletion.
+  perform 1
+     from public.profiles p
+    where p.community_id = p_community_id
+      and p.user_id = p_user_id
+      and p.deleted_at is null
+      for no key update;
   insert into care.sessions (id_hash, user_id, community_id, expires_at)
   select p_id_hash, p.user_id, p.community_id, v_expires
     from public.profiles p

@@ -30,6 +30,8 @@ begin
     when 'idempotency_mismatch' then 'This was sent before with other words. Please send it anew.'
     when 'conflict' then case p_reason
       when 'state' then 'That is not possible in the present state. Reload and look again.'
+      when 'last_coordinator' then 'You are the only coordinator here. Ask whoever runs this site to make somebody else one first.'
+      when 'last_operator' then 'You are the only operator of this site. Make somebody else one first, on the command line.'
       else 'Something changed in the meantime. Reload and look again.'
     end
     when 'unavailable' then case p_reason

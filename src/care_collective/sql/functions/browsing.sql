@@ -44,7 +44,8 @@ set search_path = pg_catalog, pg_temp
 language plpgsql
 as $$
 begin
-  -- Who has a conversation on it keeps seeing it; a blocked pair without one, and what was closed, is not there.
+  -- Who has a conversation on it keeps seeing it. For others what was closed, a blocked pair's and a former member's is
+  -- not there.
   return p_request.user_id = p_user_id
       or exists (
         select 1
@@ -53,7 +54,8 @@ begin
            and t.help_request_id = p_request.id
            and t.helper_id = p_user_id)
       or (p_request.status <> 'closed'
-          and not care.is_blocked(p_request.community_id, p_user_id, p_request.user_id));
+          and not care.is_blocked(p_request.community_id, p_user_id, p_request.user_id)
+          and not care.has_left(p_request.community_id, p_request.user_id));
 end
 $$;
 comment on function care.may_see(public.help_requests, uuid) is 'Whether a request exists for a member.';

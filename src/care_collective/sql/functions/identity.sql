@@ -108,10 +108,12 @@ begin
 
   v_restriction := care.restriction_of(p_community_id, p_user_id);
   v_admission := row(null, p_community_id, p_user_id, v_restriction.kind);
-  -- Rights, weakest first: 'read' own threads, 'present' oneself by name and town, 'browse' requests, 'write' in
+  -- Rights, weakest first: one's 'own' data, which the banned have too, 'read' own threads, 'present' oneself by name and town, 'browse' requests, 'write' in
   -- threads, 'offer' help or ask for it, 'coordinate' the community. A newcomer may correct how they present themselves;
   -- who is suspended may not put new words before others.
-  if p_right not in ('read', 'present') and v_status <> 'approved' then
+  if p_right = 'own' then
+    return v_admission;
+  elsif p_right not in ('read', 'present') and v_status <> 'approved' then
     v_admission.refusal := care.refusal('permission_denied', 'not_approved');
   elsif v_restriction.kind = 'banned'
      or (v_restriction.kind = 'suspended' and p_right in ('present', 'write', 'offer', 'coordinate'))
@@ -125,7 +127,7 @@ begin
 end
 $$;
 comment on function care.allow(uuid, uuid, text) is
-  'Whether a member may read, present themselves, browse, write, offer or coordinate (product.md, who may do what and restrictions): an admission with a refusal, or without.';
+  'Whether a member may have their own data, read, present themselves, browse, write, offer or coordinate (product.md, who may do what and restrictions): an admission with a refusal, or without.';
 
 create or replace function care.begin_write(
   p_caller uuid, p_right text, p_verb text default null, p_content jsonb default null, p_invalid jsonb default null,

@@ -157,6 +157,9 @@ begin
   if care.find_member(p_community_id, p_email) is not null then
     return care.invalid('email', format('%s is a member of this community already.', p_email));
   end if;
+  if care.has_left(p_community_id, v_id) then
+    return care.invalid('email', format('%s deleted their account in this community. Invite another address.', p_email));
+  end if;
   -- Nobody has proved the address of an account in another community: whoever made it is not who is invited here. One
   -- statement, so that no session is opened between the new password and the end of the old ones.
   if v_known then
