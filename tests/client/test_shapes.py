@@ -196,6 +196,9 @@ async def test_every_path_has_a_method_whose_result_is_the_whole_answer(
     assert (await whole(asking.applications.approve(me.user_id))).status == "approved"
     await whole(nobody.accounts.sign_in(email, PASSWORD))
     await whole(nobody.accounts.sign_out())
+    exported = await whole(helping.accounts.export())
+    assert [m.seq for m in exported.messages] == [0, 1]
+    await whole(helping.accounts.delete())
 
     offered = {
         (method, path)

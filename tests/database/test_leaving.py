@@ -330,6 +330,7 @@ async def test_a_first_message_that_waits_for_review_is_in_its_writers_export_al
 ) -> None:
     held = await engine.opened(stage.helper, stage.open_request)
     await stage.town.care.owner.execute(f"update {engine.conversations} set status = 'held' where id = $1", held)
+    await stage.town.care.owner.execute("delete from public.notifications where conversation_id = $1", held)
     mine, theirs = await exported(stage.helper), await exported(stage.owner)
     assert str(held) in json.dumps(mine)
     assert str(held) not in json.dumps(theirs)

@@ -8,8 +8,8 @@ import pytest
 from database.steps import Stage, code, offered
 from harness import Person
 
-# own: one's own data. read: own threads, own choices. present: oneself, by name and town. browse: requests. write: in threads, and to what
-# one has asked. offer: help, and asking for it.
+# own: one's own data. read: own threads, own choices. present: oneself, by name and town. browse: requests. write: in
+# threads, and to what one has asked. offer: help, and asking for it.
 RIGHTS = {
     "archive_conversation": "read", "block_user": "read", "list_blocks": "read", "mute_conversation": "read",
     "unblock_user": "read",

@@ -14,7 +14,8 @@ VERBS = ("select", "insert", "update", "delete", "truncate", "references", "trig
 
 CLIENTS = {
     "accept_offer", "cancel_help_request", "close_conversation", "complete_help_request", "create_conversation_atomic",
-    "count_unread_notifications", "create_help_request", "decide_application", "decline_offer", "delete_account", "export_my_data", "get_conversation_v2",
+    "count_unread_notifications", "create_help_request", "decide_application", "decline_offer",
+    "delete_account", "export_my_data", "get_conversation_v2",
     "get_help_request", "get_messages", "list_applications", "list_conversations", "list_help_requests",
     "list_notifications", "list_offers", "mark_all_notifications_read", "mark_notification_read", "mark_read",
     "release_helper", "reopen_conversation", "reopen_help_request", "report_problem", "send_message_v2", "step_back",

@@ -82,3 +82,27 @@ async def test_an_export_through_the_database_clients_door_is_paged(town: Town, 
     answer = await client(None).post("/rest/v1/rpc/export_my_data", json={}, headers=bearer(helper))
     assert answer.json()["next_cursor"] is None
     assert json.loads(answer.text)["account"]["user_id"] == str(helper.user_id)
+
+
+async def test_the_page_tells_what_happens_and_asks_for_password_and_box(services: Services, town: Town) -> None:
+    async with browser(services, town) as client:
+        mine = await joined(client, fresh_email())
+        shown = await client.get("/settings/data")
+        assert "nobody can undo it" in shown.text
+        assert (await client.get("/settings/data/file")).json()["account"]["user_id"] == mine["user_id"]
+        form = {"csrf_token": mine["csrf_token"], "key": "k", "password": "not mine at all", "confirm": "delete"}
+        for changed, words in (
+            ({"confirm": ""}, "Tick this box"),
+            ({}, "This is not your password."),
+            ({"csrf_token": "other"}, "This page had been open for too long"),
+        ):
+            again = await client.post("/settings/data", data={**form, **changed})
+            assert again.status_code in {400, 403}
+            assert words in again.text
+            assert "not mine at all" not in again.text
+        gone = await client.post("/settings/data", data={**form, "password": PASSWORD})
+        assert (gone.status_code, gone.headers["location"]) == (303, "/settings/data/gone")
+        after = await client.get("/settings/data/gone")
+        assert "Your account is deleted" in after.text
+        assert "Sign out" not in after.text
+        assert (await client.get("/settings/data")).headers["location"].startswith("/sign-in")

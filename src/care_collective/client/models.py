@@ -4,7 +4,7 @@
 """
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -399,3 +399,38 @@ class ProfileAnswer(Written, frozen=True, kw_only=True):
     """One's own profile."""
 
     profile: Profile
+
+
+class ExportedMessage(Message, frozen=True, kw_only=True):
+    """A message and the conversation it stands in."""
+
+    conversation_id: UUID
+
+
+class Export(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything of one person's own in a community, part by part, with the fields that the server keeps."""
+
+    exported_at: Moment
+    community: CommunitySummary
+    account: dict[str, Any]
+    profile: dict[str, Any]
+    sessions: list[dict[str, Any]]
+    preferences: dict[str, Any] | None
+    restrictions: list[dict[str, Any]]
+    blocks: list[dict[str, Any]]
+    help_requests: list[dict[str, Any]]
+    conversations: list[Conversation]
+    marks: list[dict[str, Any]]
+    notifications: list[dict[str, Any]]
+    letters: list[dict[str, Any]]
+    problem_reports: list[dict[str, Any]]
+    limits: list[dict[str, Any]]
+    attempts: list[dict[str, Any]]
+    operated: list[dict[str, Any]]
+    messages: list[ExportedMessage]
+
+
+class Left(msgspec.Struct, frozen=True, kw_only=True):
+    """An account that was deleted."""
+
+    message: str

@@ -25,6 +25,7 @@ from care_collective.web.metrics import telling
 from care_collective.web.pages import (
     accounts,
     coordination,
+    leaving,
     messages,
     notifications,
     passwords,
@@ -103,6 +104,7 @@ def make_app(services: Services, metrics: socket | None = None) -> Edge:
             description.router,
             rest.router,
             accounts.router,
+            leaving.router,
             problems.router,
             requests.router,
             messages.router,

@@ -40,7 +40,8 @@ from care_collective.web.body import check_query
 DESCRIPTION: Final = """\
 Mutual aid for a neighbourhood. Call with a bearer token, or with the session cookie and, for a change, its CSRF token \
 in the header X-CSRF-Token. Every write but sign-up, sign-in, sign-out and the deletion of an account takes a header \
-Idempotency-Key of up to 255 printable ASCII characters: the same key and content are answered as before, with Idempotency-Replayed: true."""
+Idempotency-Key of up to 255 printable ASCII characters: the same key and content are answered as before, with \
+Idempotency-Replayed: true."""
 
 
 ROOMS: Final = (

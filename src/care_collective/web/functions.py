@@ -13,7 +13,7 @@ from care_collective.errors import Code
 from care_collective.operations import catalogue
 from care_collective.requests.service import Status
 from care_collective.web import postgrest
-from care_collective.web.api import coordination, schemas
+from care_collective.web.api import coordination, me, schemas
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -81,31 +81,6 @@ class Thread(msgspec.Struct, frozen=True):
     has_more: bool
 
 
-class ExportPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Up to 2000 messages of an export; the first page, asked for without a cursor, has all of its other parts, too."""
-
-    success: Literal[True]
-    messages: list[schemas.ExportedMessage]
-    next_cursor: str | None
-    exported_at: schemas.Moment | None = None
-    community: schemas.CommunitySummary | None = None
-    account: dict[str, Any] | None = None
-    profile: dict[str, Any] | None = None
-    sessions: list[dict[str, Any]] | None = None
-    preferences: dict[str, Any] | None = None
-    restrictions: list[dict[str, Any]] | None = None
-    blocks: list[dict[str, Any]] | None = None
-    help_requests: list[dict[str, Any]] | None = None
-    conversations: list[schemas.Conversation] | None = None
-    marks: list[dict[str, Any]] | None = None
-    notifications: list[dict[str, Any]] | None = None
-    letters: list[dict[str, Any]] | None = None
-    problem_reports: list[dict[str, Any]] | None = None
-    limits: list[dict[str, Any]] | None = None
-    attempts: list[dict[str, Any]] | None = None
-    operated: list[dict[str, Any]] | None = None
-
-
 class Like(msgspec.Struct, frozen=True):
     """What a function answers, and the handler of /api that calls the same."""
 
@@ -150,8 +125,8 @@ KNOWN: Final = {
     "set_preferences": Like(schemas.PreferencesAnswer, "set_preferences"),
     "get_profile": Like(schemas.ProfileAnswer, "get_profile"),
     "set_profile": Like(schemas.ProfileAnswer, "set_profile"),
-    "export_my_data": Like(ExportPage, "export_my_data"),
-    "delete_account": Like(schemas.Left, "delete_account"),
+    "export_my_data": Like(me.ExportPage, "export_my_data"),
+    "delete_account": Like(me.Left, "delete_account"),
 }
 SHAPES: Final = frozenset({Refusal, ClientError, *(like.answer for like in KNOWN.values())})
 

@@ -1,6 +1,8 @@
 """One's own data over HTTP: all of it as a file, and the end of the account."""
 
 from collections.abc import AsyncGenerator
+from typing import Any, Literal
+from uuid import UUID
 
 import msgspec
 from litestar import Response, Router, delete, get
@@ -15,6 +17,72 @@ from care_collective.web.body import check_query
 from care_collective.web.security import MemberRequest
 
 
+class ExportedMessage(schemas.Message, frozen=True):
+    """A message and the conversation it stands in."""
+
+    conversation_id: UUID
+
+
+class Export(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything of one person's own in a community, and what they can read of others in their conversations.
+
+    The parts have the fields that are kept; further ones may come. `marks` are what of each conversation was read,
+    muted or archived, `letters` when they were written to, `limits` what of each limit is used, `attempts` when they
+    tried to open a conversation, `operated` what they did as an operator.
+    """
+
+    exported_at: schemas.Moment
+    community: schemas.CommunitySummary
+    account: dict[str, Any]
+    profile: dict[str, Any]
+    sessions: list[dict[str, Any]]
+    preferences: dict[str, Any] | None
+    restrictions: list[dict[str, Any]]
+    blocks: list[dict[str, Any]]
+    help_requests: list[dict[str, Any]]
+    conversations: list[schemas.Conversation]
+    marks: list[dict[str, Any]]
+    notifications: list[dict[str, Any]]
+    letters: list[dict[str, Any]]
+    problem_reports: list[dict[str, Any]]
+    limits: list[dict[str, Any]]
+    attempts: list[dict[str, Any]]
+    operated: list[dict[str, Any]]
+    messages: list[ExportedMessage]
+
+
+class Left(msgspec.Struct, frozen=True):
+    """An account that was deleted."""
+
+    success: Literal[True]
+    message: str
+
+
+class ExportPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Up to 2000 messages of an export; the first page, asked for without a cursor, has all of its other parts, too."""
+
+    success: Literal[True]
+    messages: list[ExportedMessage]
+    next_cursor: str | None
+    exported_at: schemas.Moment | None = None
+    community: schemas.CommunitySummary | None = None
+    account: dict[str, Any] | None = None
+    profile: dict[str, Any] | None = None
+    sessions: list[dict[str, Any]] | None = None
+    preferences: dict[str, Any] | None = None
+    restrictions: list[dict[str, Any]] | None = None
+    blocks: list[dict[str, Any]] | None = None
+    help_requests: list[dict[str, Any]] | None = None
+    conversations: list[schemas.Conversation] | None = None
+    marks: list[dict[str, Any]] | None = None
+    notifications: list[dict[str, Any]] | None = None
+    letters: list[dict[str, Any]] | None = None
+    problem_reports: list[dict[str, Any]] | None = None
+    limits: list[dict[str, Any]] | None = None
+    attempts: list[dict[str, Any]] | None = None
+    operated: list[dict[str, Any]] | None = None
+
+
 class Leaving(msgspec.Struct, frozen=True):
     """`confirm` is the word delete. With the session cookie the password is asked for once more; a token needs none."""
 
@@ -22,7 +90,7 @@ class Leaving(msgspec.Struct, frozen=True):
     password: str | None = None
 
 
-@get("/export", responses=schemas.answers(schemas.Export, *schemas.ALWAYS))
+@get("/export", responses=schemas.answers(Export, *schemas.ALWAYS))
 async def export_my_data(request: MemberRequest) -> Stream:
     """Everything of one's own, as a file to keep; also for a member who is banned or waits for approval."""
     return await file_of(request)
@@ -44,7 +112,7 @@ async def _joined(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGener
         yield piece
 
 
-@delete("/", status_code=200, responses=schemas.answers(schemas.Left, *schemas.ALWAYS, Code.CONFLICT))
+@delete("/", status_code=200, responses=schemas.answers(Left, *schemas.ALWAYS, Code.CONFLICT))
 async def delete_account(request: MemberRequest, data: JSONBody[Leaving]) -> Response[bytes]:
     """Delete one's account and erase one's data, for good. What one wrote to others stays theirs to read.
 

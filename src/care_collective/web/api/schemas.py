@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 import msgspec
@@ -377,47 +377,6 @@ class Me(msgspec.Struct, frozen=True):
     access_token: str | None = None
     token_type: Literal["bearer"] | None = None
     expires_in: int | None = None
-
-
-class ExportedMessage(Message, frozen=True):
-    """A message and the conversation it stands in."""
-
-    conversation_id: UUID
-
-
-class Export(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything of one person's own in a community, and what they can read of others in their conversations.
-
-    The parts have the fields that are kept; further ones may come. `marks` are what of each conversation was read,
-    muted or archived, `letters` when they were written to, `limits` what of each limit is used, `attempts` when they
-    tried to open a conversation, `operated` what they did as an operator.
-    """
-
-    exported_at: Moment
-    community: CommunitySummary
-    account: dict[str, Any]
-    profile: dict[str, Any]
-    sessions: list[dict[str, Any]]
-    preferences: dict[str, Any] | None
-    restrictions: list[dict[str, Any]]
-    blocks: list[dict[str, Any]]
-    help_requests: list[dict[str, Any]]
-    conversations: list[Conversation]
-    marks: list[dict[str, Any]]
-    notifications: list[dict[str, Any]]
-    letters: list[dict[str, Any]]
-    problem_reports: list[dict[str, Any]]
-    limits: list[dict[str, Any]]
-    attempts: list[dict[str, Any]]
-    operated: list[dict[str, Any]]
-    messages: list[ExportedMessage]
-
-
-class Left(msgspec.Struct, frozen=True):
-    """An account that was deleted."""
-
-    success: Literal[True]
-    message: str
 
 
 class Features(msgspec.Struct, frozen=True):

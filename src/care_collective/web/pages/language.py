@@ -67,6 +67,8 @@ FIXED: Final = (
     _("Please give an e-mail address, such as name@example.org."),
     _("This address cannot be used to join. If it is yours, sign in with it."),
     _("The e-mail address or the password is not right. Please check both."),
+    _("This is not your password. Please check it."),
+    _("Please type your password."),
     _("This account is not a member of this community. Join it first."),
     _("There is no community at this address."),
     _("Leave out the characters that cannot be stored."),
