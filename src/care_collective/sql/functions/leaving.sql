@@ -357,7 +357,8 @@ begin
   delete from care.rollout_cohort c
    where c.user_id = p_user_id;
   delete from care.sign_in_attempts a
-   where a.account = encode(sha256(convert_to(v_email, 'UTF8')), 'hex');
+   where a.account in (encode(sha256(convert_to(v_email, 'UTF8')), 'hex'),
+           encode(sha256(convert_to('reset:' || v_email, 'UTF8')), 'hex'));
   -- No address has this form, so that it is never taken and never signed in to.
   update care.users u
      set email = 'deleted:' || p_user_id,
