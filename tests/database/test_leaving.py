@@ -11,8 +11,8 @@ from harness import FIRST_WORDS, Care, Person, Town
 
 # Columns that name a row, a place or a node, never a person; those of any other name do, or say here why not.
 NO_PERSON = {
-    "community_id", "conversation_id", "delivery_id", "held_by", "help_request_id", "id", "initial_message_id", "node_id",
-    "place", "place_community", "suspect_communities", "suspects",
+    "community_id", "conversation_id", "delivery_id", "held_by", "help_request_id", "id", "initial_message_id",
+    "node_id", "place", "place_community", "suspect_communities", "suspects",
 }  # fmt: skip
 EXPORTED = "exported"
 ERASED = "erased"
