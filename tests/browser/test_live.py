@@ -86,6 +86,9 @@ async def test_words_marks_and_decisions_are_there_on_the_other_side_without_a_r
     await expect(helper.get_by_label("Your message")).to_have_value("Half a sentence")
     await decide(owner, "Rechazar esta oferta", "Rechazar")
     await expect(helper.locator("#standing")).to_contain_text("Declined")
+    # What the open thread shows is read: no letter is made of it.
+    await expect(helper.locator("#unread-told")).to_be_empty()
+    assert await site.town.count("public.notifications", f"read_at is null and user_id = '{talk.helper.user_id}'") == 0
     assert await helper.evaluate("performance.getEntriesByType('navigation').length") == 1
 
 
@@ -104,6 +107,7 @@ async def test_a_new_offer_is_told_on_its_owners_pages(visit: Visitor, site: Sit
     for page in (mine, one, two):
         await expect(page.locator("#told")).to_contain_text("A new offer has come: Groceries on Friday")
         await expect(page.locator("#unread")).to_have_text(" 1 new")
+        await expect(page.locator("#unread-told")).to_have_text(" 1 new")
         await expect(page.locator("main")).to_contain_text("I could come on Friday.")
     await expect(mine.get_by_role("heading", name="One neighbour has written")).to_be_visible()
     await expect(two.locator("#nothing")).to_have_count(0)

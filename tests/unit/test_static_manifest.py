@@ -74,6 +74,7 @@ def rendered(template: str, **given: object) -> str:
         "errors": {},
         "notice": None,
         "next_path": "",
+        "done": "",
     }
     return ENVIRONMENT.get_template(template).render(context | given)
 

@@ -157,6 +157,10 @@ function taken(target, fresh) {
     return true;
   }
   const same = fresh.dataset.state ? fresh.dataset.state === target.dataset.state : fresh.innerHTML === target.innerHTML;
+  if (!same && target.id === "verbs") {
+    decided = true;
+    mark();
+  }
   if (!same && target.contains(document.activeElement)) {
     log?.focus({ preventScroll: true }); // and not nowhere
   }
@@ -278,6 +282,7 @@ function insert(day, later) {
 
 let marked = log ? Math.max(-1, ...bubbles().map(seqOf)) : -1; // the page itself was answered as read
 let marking = null;
+let decided = false; // what became of the offer is shown: what was told of it is read too
 
 function mark() {
   if (!log || document.hidden || over || !("whole" in days.dataset) || !isAtEnd()) {
@@ -290,13 +295,14 @@ function mark() {
 async function sendMark() {
   marking = null;
   const shown = [...days.querySelectorAll(".theirs .bubble")].map(seqOf).at(-1) ?? -1;
-  if (shown <= marked || document.hidden || !isAtEnd()) {
+  if ((shown <= marked && !decided) || document.hidden || !isAtEnd()) {
     return;
   }
+  decided = false;
   const answer = await fetch(`/api/messaging/conversations/${stream.dataset.thread}/read`, {
     method: "POST",
     headers: { "Content-Type": "application/json", "X-CSRF-Token": stream.dataset.token },
-    body: JSON.stringify({ seq: shown }),
+    body: JSON.stringify({ seq: Math.max(shown, marked, 0) }),
   }).catch(() => null); // told when the stream is back
   if (answer?.ok) {
     marked = Math.max(marked, shown);
