@@ -29,6 +29,7 @@ WEB_PROCESS = {
     "take_untold",
     "close_session", "community_for_host", "find_credential", "forget_node", "get_community", "health", "is_in_cohort",
     "join_community", "list_tended", "live", "me", "open_session", "operate_rollout", "prune", "publish_hints",
+    "untold_hints", "mark_told",
     "read_session", "record_attempts", "record_minutes", "report_node", "sign_up",
     "stop_rollout", "store_secret", "take_sign_in", "tend_requests",
     "plan_deliveries", "lease_deliveries", "settle_delivery", "unsubscribe",

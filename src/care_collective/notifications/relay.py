@@ -3,10 +3,12 @@
 import asyncio
 from typing import Final
 
+import msgspec
 import structlog
 
 from care_collective.db.call import Database
 from care_collective.errors import CareError
+from care_collective.notifications.fanout import Fanout
 
 log = structlog.get_logger("care_collective.notifications")
 
@@ -17,13 +19,29 @@ GATHER_SECONDS: Final = 0.01
 BATCH: Final = 200
 
 
+class _Untold(msgspec.Struct, frozen=True):
+    """What care.untold_hints answers: outbox rows by community and id, and what they tell."""
+
+    rows: list[tuple[str, str]]
+    hints: list[str]
+
+
 class Relay:
-    """Publishes what is unpublished, soon after a nudge and at least every second. Nodes share the rows."""
+    """Publishes what is unpublished, soon after a nudge and at least every second. Nodes share the rows.
+
+    Through a `fanout` where there is one and it is connected, else by NOTIFY.
+    """
 
     def __init__(
-        self, database: Database, *, poll_seconds: float = POLL_SECONDS, gather_seconds: float = GATHER_SECONDS
+        self,
+        database: Database,
+        fanout: Fanout | None = None,
+        *,
+        poll_seconds: float = POLL_SECONDS,
+        gather_seconds: float = GATHER_SECONDS,
     ) -> None:
         self._database = database
+        self._fanout = fanout
         self._poll_seconds = poll_seconds
         self._gather_seconds = gather_seconds
         self._nudged = asyncio.Event()
@@ -37,7 +55,7 @@ class Relay:
         while True:
             self._nudged.clear()
             try:
-                more = await self._database.value("care.publish_hints", p_limit=BATCH) == BATCH
+                more = await self._batch() == BATCH
             except CareError as error:
                 log.warning("notifications.relay_failed", error_code=str(error.code))
                 more = False
@@ -45,6 +63,19 @@ class Relay:
             await asyncio.sleep(self._gather_seconds)
             if not more:
                 await self._wait()
+
+    async def _batch(self) -> int:
+        """Publishes a batch; how many rows that was."""
+        if self._fanout is not None and self._fanout.connected:
+            text = await self._database.value("care.untold_hints", p_limit=BATCH)
+            untold = msgspec.json.decode(text, type=_Untold)
+            if not untold.rows:
+                return 0
+            # Marked only now: what a process that dies in between has told is told again, and nothing is forgotten.
+            if await self._fanout.publish(untold.hints):
+                await self._database.value("care.mark_told", p_rows=msgspec.json.encode(untold.rows).decode())
+                return len(untold.rows)
+        return int(await self._database.value("care.publish_hints", p_limit=BATCH))
 
     async def _wait(self) -> None:
         try:

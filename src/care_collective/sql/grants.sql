@@ -111,6 +111,8 @@ grant execute on function
   care.record_attempts(uuid, jsonb, bigint),
   care.record_minutes(uuid, jsonb),
   care.publish_hints(integer),
+  care.untold_hints(integer),
+  care.mark_told(jsonb),
   care.live(uuid, integer, uuid[]),
   care.plan_deliveries(integer, timestamptz),
   care.lease_deliveries(text, integer, integer, timestamptz),

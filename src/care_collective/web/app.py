@@ -55,6 +55,7 @@ async def running(services: Services, metrics: socket | None) -> AsyncIterator[N
             services.listener.run(),
             services.relay.run(),
             services.mailer.run(),
+            *([] if services.fanout is None else [services.fanout.run()]),
             services.flags.follow(),
             services.outcomes.run(),
             services.guard.watch(),

@@ -134,6 +134,8 @@ async def serve(deployment: Deployment, *, ready: Callable[[str], None]) -> None
     listening = _listen("CARE_PORT, --port", settings.host, settings.port)
     settings = settings.listening_on(listening.getsockname()[1])
     services = make_services(settings, deployment.database, deployment.listener, reserved=deployment.reserved)
+    if services.fanout is not None:
+        await services.fanout.prove()
     openfeature.api.set_provider(RolloutProvider(services.flags))
     bind = settings.metrics_bind
     metrics = None if bind is None else _listen("CARE_METRICS_BIND", bind.host, bind.port)

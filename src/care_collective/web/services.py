@@ -18,6 +18,7 @@ from care_collective.db.call import Database
 from care_collective.db.listen import Listener
 from care_collective.messaging import atomic, legacy
 from care_collective.messaging.service import Messaging
+from care_collective.notifications.fanout import Fanout
 from care_collective.notifications.live import Hub
 from care_collective.notifications.mailer import Connect, Mailer, console
 from care_collective.notifications.relay import Relay
@@ -44,7 +45,8 @@ def utc_now() -> datetime:
 class Services:
     """Everything a handler may call. `close` ends what was opened here; the database is its maker's to close.
 
-    `listener`, `relay` and `mailer` run, `flags` follow, `guard` watches and `alerts` tell while the application does.
+    `listener`, `fanout`, `relay` and `mailer` run, `flags` follow, `guard` watches and `alerts` tell while the
+    application does.
     """
 
     settings: Settings
@@ -52,6 +54,7 @@ class Services:
     secret_key: str
     database: Database
     listener: Listener
+    fanout: Fanout | None
     relay: Relay
     mailer: Mailer
     live: Hub
@@ -103,15 +106,20 @@ def make_services(
         smtp_url=settings.smtp_url, alert_url=settings.alert_url, base_url=settings.base_url, outbound=outbound
     )
     secret_key = settings.require_secret_key()
+    live = Hub(listener)
+    fanout = None if settings.redis_url is None else Fanout(settings.redis_url)
+    if fanout is not None:
+        fanout.subscribe(live.heard, reread=live.reread)
     return Services(
         settings=settings,
         node_id=node.id,
         secret_key=secret_key,
         database=database,
         listener=listener,
-        relay=Relay(database),
+        fanout=fanout,
+        relay=Relay(database, fanout),
         mailer=Mailer(database, composer(settings.base_url, secret_key, now), _mail_server(settings)),
-        live=Hub(listener),
+        live=live,
         accounts=Accounts(database, hasher),
         applications=Applications(database),
         preferences=Preferences(database),

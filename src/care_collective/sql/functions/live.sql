@@ -38,6 +38,65 @@ $$;
 comment on function care.publish_hints(integer) is
   'Marks up to p_limit outbox rows as published and notifies care_hints of them in the same transaction; how many.';
 
+create or replace function care.untold_hints(p_limit integer)
+returns jsonb
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_rows care.outbox[];
+begin
+  v_rows := array(
+    select o
+      from care.outbox o
+     where o.published_at is null
+     order by o.created_at
+     limit p_limit);
+  return jsonb_build_object(
+    'rows', (select coalesce(jsonb_agg(jsonb_build_array(r.community_id, r.id)), '[]') from unnest(v_rows) r),
+    'hints', (select coalesce(jsonb_agg(h.hints), '[]') from care.hints(v_rows) h));
+end
+$$;
+comment on function care.untold_hints(integer) is
+  'Up to p_limit unpublished outbox rows, as community and id, and the hints that tell of them: for a channel outside.';
+
+create or replace function care.mark_told(p_rows jsonb)
+returns integer
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+language plpgsql
+as $$
+declare
+  v_now timestamptz := clock_timestamp();
+  v_count integer;
+begin
+  -- One order, since nodes may have told the same; what another has marked meanwhile keeps its time.
+  with told as (
+    select o.community_id, o.id
+      from jsonb_array_elements(p_rows) r
+      join care.outbox o
+        on o.community_id = (r ->> 0)::uuid
+       and o.id = (r ->> 1)::uuid
+     where o.published_at is null
+     order by o.community_id, o.id
+       for no key update of o skip locked
+  )
+  update care.outbox o
+     set published_at = v_now
+    from told t
+   where o.community_id = t.community_id
+     and o.id = t.id;
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+comment on function care.mark_told(jsonb) is
+  'Marks outbox rows, a list of community and id, as published once a channel outside has taken their hints; how many.';
+
 create or replace function care.hints(p_rows care.outbox[])
 returns table (hints text)
 stable
