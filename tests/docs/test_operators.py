@@ -1,5 +1,6 @@
 """What the operators' guide tells to type, typed: all of it on one database, in the order of the page."""
 
+import json
 import re
 import shlex
 from collections.abc import AsyncIterator
@@ -66,3 +67,17 @@ def test_every_command_of_the_guide_does_what_it_says(deployment: None) -> None:
 
 def test_the_readme_leads_to_the_guide() -> None:
     assert "docs/operators.md" in (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+
+
+def test_who_was_erased_is_listed_and_can_be_erased_again(deployment: None) -> None:
+    typed('community add linden-row --name "Linden Row" --time-zone Europe/Lisbon')
+    rosa = json.loads(typed("member invite rosa@example.org --name Rosa --json").output)["user_id"]
+    for _ in range(2):
+        done = typed(f"member erase {rosa}")
+        assert (done.exit_code, done.output.endswith(f"{rosa} is erased.\n")) == (0, True), done.output
+    listed = json.loads(typed("member erased --since 2026-01-01 --json").output)["erased"]
+    assert [one["user_id"] for one in listed] == [rosa, rosa]
+    assert rosa in typed("member erased --since 2026-01-01").output
+    assert json.loads(typed("member list --json").output)["members"] == []
+    assert typed("doctor").exit_code == 0
+    assert typed("member erase 7f1d0c0e-5d3c-4c1e-9a54-1f0f6f0f7a11 --yes").exit_code == 1

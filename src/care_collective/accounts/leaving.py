@@ -4,8 +4,11 @@ from collections.abc import AsyncGenerator
 from typing import Final
 
 import msgspec
+import structlog
 
 from care_collective.db.call import Answer, Caller, Database
+
+log = structlog.get_logger("care_collective.accounts")
 
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _PAGED: Final = frozenset({"success", "messages", "next_cursor"})
@@ -42,4 +45,8 @@ async def delete(database: Database, caller: Caller, confirm: str) -> Answer:
 
     Errors, in the answer: `validation_error` for another word, `conflict` for the last coordinator or operator.
     """
-    return await database.call("public.delete_account", caller, p_confirm=confirm)
+    answer = await database.call("public.delete_account", caller, p_confirm=confirm)
+    if answer.refusal() is None:
+        # By id alone: where a database is lost and an older backup restored, the log knows whom to erase again.
+        log.info("accounts.deleted", user_id=str(caller.user_id), community_id=str(caller.community_id))
+    return answer

@@ -1,14 +1,17 @@
 """The commands for members. The first operator of a deployment is made here."""
 
+from datetime import UTC, datetime
 from getpass import getuser
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from care_collective.cli.owner import in_community
+from care_collective.cli.owner import as_owner, in_community
 from care_collective.cli.show import json_option, show_json, show_table, spoken
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from care_collective.db.call import Database
     from care_collective.operations.people import Account, Community
 
@@ -208,3 +211,49 @@ def list_(*, status: str | None, slug: str | None, as_json: bool) -> None:
 def _roles(is_coordinator: bool, is_operator: bool) -> list[str]:
     named = {"coordinator": is_coordinator, "operator": is_operator}
     return [name for name, given in named.items() if given]
+
+
+@member.command()
+@click.argument("user_id", metavar="ID", type=click.UUID)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_community_option
+@json_option
+def erase(*, user_id: "UUID", yes: bool, slug: str | None, as_json: bool) -> None:
+    """Erase a member as their own deletion does, for good.
+
+    For who asks for it in another way than by their page, and after a restore: a backup has whoever was erased since.
+    It may be repeated. What they wrote to others stays, as a former member's.
+
+    \b
+    Example:
+      care-collective member erase 7f1d0c0e-5d3c-4c1e-9a54-1f0f6f0f7a11
+    """
+    from care_collective.operations import people
+
+    if not yes:
+        click.confirm(f"Erase {user_id}? Nobody can undo it.", abort=True, err=True)
+    by = f"command line, {getuser()}"
+    in_community(slug, lambda owner, community: people.erase(owner, community, user_id, by=by))
+    if as_json:
+        show_json({"user_id": user_id, "erased": True})
+    else:
+        click.echo(f"{user_id} is erased.")
+
+
+@member.command()
+@click.option("--since", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), required=True, help="A time, UTC.")
+@json_option
+def erased(*, since: datetime, as_json: bool) -> None:
+    """List who was erased since a time, by id, to erase them again where an older backup is restored.
+
+    \b
+    Example:
+      care-collective member erased --since 2026-11-01
+    """
+    from care_collective.operations import people
+
+    found = as_owner(lambda owner: people.list_erased(owner, since.replace(tzinfo=UTC)))
+    if as_json:
+        show_json({"erased": found})
+        return
+    show_table(("id", "community", "at", "by"), [(str(e.user_id), str(e.community_id), str(e.at), e.by) for e in found])

@@ -181,3 +181,27 @@ async def take_operator(owner: Database, community: Community, email: str) -> Ac
 
 async def _account(owner: Database, user_id: UUID) -> Account:
     return msgspec.json.decode(await owner.value("care.account_of", p_user_id=user_id), type=Account)
+
+
+class Erasure(msgspec.Struct, frozen=True):
+    """A member who was erased, by id alone: themselves, or by an operator's command."""
+
+    user_id: UUID
+    community_id: UUID
+    at: datetime
+    by: str
+
+
+async def erase(owner: Database, community: Community, user_id: UUID, *, by: str) -> None:
+    """Erases a member of a community as their own deletion would, or what a deletion left; may be repeated.
+
+    Asks nothing of the last coordinator or operator. Errors: CareError `not_found` for who never was a member there.
+    """
+    found = await owner.value("care.erase_again", p_community_id=community.id, p_user_id=user_id, p_by=by)
+    if not found:
+        raise CareError(Code.NOT_FOUND, message=f"{user_id} never was a member of {community.slug}.")
+
+
+async def list_erased(owner: Database, since: datetime) -> list[Erasure]:
+    """Who was erased since a time, oldest first, as far as the audit log goes back: 13 months."""
+    return msgspec.json.decode(await owner.value("care.list_erased", p_since=since), type=list[Erasure])
