@@ -100,6 +100,24 @@ async def test_both_sides_and_the_last_two_coordinators_leave_at_once(town: Town
     assert await town.care.violations(town.community_id) == []
 
 
+async def test_a_block_and_a_deletion_take_turns(town: Town, engine: Engine) -> None:
+    for blocks_first in (True, False):
+        owner, helper = await pair(town)
+        await engine.opened(helper, await town.request(owner))
+        calls: list[tuple[Person, str, dict[str, Any]]] = [
+            (helper, "block_user", {"user_id": owner.user_id}),
+            (owner, "delete_account", DELETE),
+        ]
+        if not blocks_first:
+            calls.reverse()
+        async with session(calls[0][0]) as first:
+            assert (await first.call(calls[0][1], **calls[0][2]))["success"]
+            second = asyncio.create_task(calls[1][0].call(calls[1][1], **calls[1][2]))
+            await waiting(town.care)
+        assert (await second)["success"]
+    assert await town.care.violations(town.community_id) == []
+
+
 async def test_a_sign_in_that_waited_for_a_deletion_opens_no_session(town: Town) -> None:
     member, _ = await pair(town)
     database = town.care.database
