@@ -83,16 +83,17 @@ async def test_whoever_is_replaced_and_every_other_helper_is_told(town: Town, en
 
 
 async def test_a_block_is_told_to_neither_by_any_step_that_it_lets_through(town: Town, engine: Engine) -> None:
-    owner, helper, request = await pair(town)
-    opened = await engine.opened(helper, request)
-    await owner.call("accept_offer", conversation_id=opened)
-    before = [await kinds(person) for person in (owner, helper)]
-    await town.block(owner, helper)
-    assert not (await helper.send(opened, "Hello?"))["success"]
-    await helper.call("step_back", conversation_id=opened)
-    await owner.call("cancel_help_request", help_request_id=request)
-    await owner.call("reopen_help_request", help_request_id=request)
-    assert [await kinds(person) for person in (owner, helper)] == before
+    for by_owner in (True, False):
+        owner, helper, request = await pair(town)
+        opened = await engine.opened(helper, request)
+        await owner.call("accept_offer", conversation_id=opened)
+        before = [await kinds(person) for person in (owner, helper)]
+        await town.block(*((owner, helper) if by_owner else (helper, owner)))
+        assert not (await helper.send(opened, "Hello?"))["success"]
+        await helper.call("step_back", conversation_id=opened)
+        await owner.call("cancel_help_request", help_request_id=request)
+        await owner.call("reopen_help_request", help_request_id=request)
+        assert [await kinds(person) for person in (owner, helper)] == before
 
 
 async def test_a_held_first_contact_is_not_told(scratch: Care, engine: Engine) -> None:

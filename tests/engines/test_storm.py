@@ -146,6 +146,7 @@ class Storm:
             "cancel": (2, lambda: self.end(owner, request, "cancel_help_request")),
             "complete": (1, lambda: self.end(owner, request, "complete_help_request")),
             "ask_again": (4, lambda: self.end(owner, request, "reopen_help_request")),
+            "read_all": (6, lambda: person.answer("mark_all_notifications_read")),
         }
         (verb,) = self.dice.choices(list(calls), [weight for weight, _ in calls.values()])
         try:
@@ -186,7 +187,18 @@ async def test_the_mixed_storm_knows_no_deadlock(postgres: Postgres) -> None:
         assert [told for told in storm.told if told.split()[1] in faults] == []
         assert {told for told in storm.told if told.endswith("done")} >= {
             f"{verb} done"
-            for verb in ("offer", "send", "mark", "close", "reopen", "accept", "archive", "block", "unblock")
+            for verb in (
+                "offer",
+                "send",
+                "mark",
+                "close",
+                "reopen",
+                "accept",
+                "read_all",
+                "archive",
+                "block",
+                "unblock",
+            )
         }, storm.told
         assert jitter.asked == 0, "the seam tried something again"
         # A block or the request's end between two steps of V1 leaves an orphan: that is what V1 is.

@@ -22,6 +22,12 @@ insert into care.outbox (community_id, topic, help_request_id, conversation_id, 
 values ('00000000-0000-4000-8000-900000000001', 'conversation.opened',
         ('00000000-0000-4000-8000-' || :request::text)::uuid, ('00000000-0000-4000-8000-' || :conversation::text)::uuid,
         0, ('00000000-0000-4000-8000-' || :helper::text)::uuid, clock_timestamp());
+insert into public.notifications
+  (community_id, user_id, kind, actor_id, help_request_id, conversation_id, created_at, updated_at, due_at)
+values ('00000000-0000-4000-8000-900000000001', ('00000000-0000-4000-8000-' || :owner::text)::uuid, 'offer.received',
+        ('00000000-0000-4000-8000-' || :helper::text)::uuid, ('00000000-0000-4000-8000-' || :request::text)::uuid,
+        ('00000000-0000-4000-8000-' || :conversation::text)::uuid, clock_timestamp(), clock_timestamp(),
+        clock_timestamp() + interval '1 minute');
 insert into care.rate_counters as r (community_id, user_id, kind, window_start, used)
 values ('00000000-0000-4000-8000-900000000001', ('00000000-0000-4000-8000-' || :helper::text)::uuid, 'conversations',
         clock_timestamp(), 1)
