@@ -95,7 +95,8 @@ async def test_words_marks_and_decisions_are_there_on_the_other_side_without_a_r
 async def test_a_new_offer_is_told_on_its_owners_pages(visit: Visitor, site: Site) -> None:
     owner = await site.town.member("Olga")
     request = await site.town.request(owner)
-    mine, one, two = [await window(visit, site, owner) for _ in range(3)]
+    mine = await window(visit, site, owner)
+    one, two = await mine.context.new_page(), await mine.context.new_page()
     await mine.goto("/requests/mine")
     await one.goto(f"/requests/{request}")
     await two.goto("/messages")
@@ -133,10 +134,19 @@ async def test_a_reader_who_looks_back_is_not_moved_and_has_not_read(visit: Visi
     await expect(button).to_be_hidden()
     await expect(helper.locator("#mark")).to_have_text("· Read")
     await expect(owner.locator("#unread")).to_be_empty()
+    # Another day has begun, and the page is behind others.
+    await owner.evaluate("document.querySelector('.day').dataset.day = '2020-01-01'")
+    await owner.evaluate("Object.defineProperty(document, 'hidden', { value: true, configurable: true })")
     await write(helper, "Good.")
     await expect(owner.locator("#latest")).to_have_text("Good.")
     await expect(owner.locator("#latest")).to_be_in_viewport()
     await expect(button).to_be_hidden()
+    headings = await owner.locator(".day h2").all_inner_texts()
+    assert (len(headings), headings[-1]) == (2, "Today")
+    assert re.fullmatch(r"\w+, \d+ \w+ \d{4}|\w+ \d+ \w+ \d{4}", headings[0]), headings
+    await expect(owner.locator("#unread")).to_have_text(" 1 new")
+    await owner.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
+    await expect(helper.locator("#mark")).to_have_text("· Read")
 
 
 async def lines(site: Site, talk: Thread, count: int, first: int = 1) -> None:

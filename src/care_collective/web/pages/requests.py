@@ -76,7 +76,7 @@ async def mine(request: AnyRequest) -> Response[str]:
     open_ids = [one.id for one in found.help_requests if one.status in {"open", "in_progress"}]
     pages = await services.messaging.list_offers_on(request.user, open_ids)
     offers = {one: msgspec.json.decode(text.success(), type=ConversationPage) for one, text in pages.items()}
-    return await page(request, "requests/mine.html", member=member, found=found, offers=offers)
+    return await page(request, "requests/mine.html", member=member, found=found, offers=offers, cursor=filters.cursor)
 
 
 @get("/requests/new")
@@ -171,11 +171,10 @@ async def _request_page(request: AnyRequest, help_request_id: UUID, **context: A
     member = await require_member(request)
     one = await _read(request, help_request_id)
     offers = None
+    cursor = request.query_params.get("cursor") or None
     if one.is_mine:
         messaging = security.services(request).messaging
-        answer = await messaging.list_offers(
-            request.user, help_request_id, cursor=request.query_params.get("cursor") or None, limit=50
-        )
+        answer = await messaging.list_offers(request.user, help_request_id, cursor=cursor, limit=50)
         offers = msgspec.json.decode(answer.success(), type=ConversationPage)
     return await page(
         request,
@@ -183,6 +182,7 @@ async def _request_page(request: AnyRequest, help_request_id: UUID, **context: A
         member=member,
         one=one,
         offers=offers,
+        cursor=cursor,
         done=notice_of(request, NOTICES),
         verb_key=forms.new_key(),
         **context,

@@ -4,7 +4,12 @@
 // For other scripts: the document hears `care:arrived` (detail.seq) when a message stands in the thread, and
 // `care:composer` when the composer's place was made anew.
 
-const STATES = { ended: [401, 403, 404], quiet: 50_000, pause: 1000, longest: 15_000, patience: 3000 };
+const ENDED = [401, 403, 404]; // what time does not mend
+const QUIET = 50_000; // milliseconds without a sign of life, which comes every 20 seconds
+const FIRST_PAUSE = 1000;
+const LONGEST_PAUSE = 15_000;
+const PATIENCE = 3000; // until a lost line is told
+const REST = 120_000; // until a page that nobody looks at gives its stream up: browsers open six to one host
 const stream = document.querySelector("#stream");
 const line = document.querySelector("#line");
 const log = document.querySelector(".log");
@@ -12,23 +17,22 @@ const days = document.querySelector("#days");
 const newest = document.querySelector("#newest");
 
 let place = null; // the id of the last event, from which the next stream goes on
-let heard = performance.now();
-let pause = STATES.pause;
+let heard = Date.now();
+let pause = FIRST_PAUSE;
 let over = false;
-let away = false; // in the browser's cache of pages left
+let away = false; // left, or out of sight for long
+let resting = null;
+let asked = false; // from the asking to the end of the answer
 let opened = 0;
 let waiting = null;
 let worried = null;
 
 // ---- the stream
 
-const isOpen = () => Boolean(stream._htmx?.sse);
-
 function open() {
   clearTimeout(waiting);
-  waiting = null;
-  if (!over && !away && !isOpen()) {
-    heard = performance.now();
+  if (!over && !away && !asked) {
+    heard = Date.now();
     stream.dispatchEvent(new Event("care:open"));
   }
 }
@@ -40,10 +44,17 @@ function say(id) {
   line.replaceChildren(...(words ? [words] : []));
 }
 
+function calm() {
+  clearTimeout(worried);
+  worried = null;
+  say(null);
+}
+
 function end() {
   over = true;
-  clearTimeout(worried);
+  calm();
   say("line-ended");
+  line.querySelector("a").search = new URLSearchParams({ next: location.pathname });
 }
 
 stream.addEventListener("htmx:config:request", ({ detail }) => {
@@ -52,9 +63,13 @@ stream.addEventListener("htmx:config:request", ({ detail }) => {
   }
 });
 
+stream.addEventListener("htmx:before:request", () => {
+  asked = true;
+});
+
 stream.addEventListener("htmx:before:response", (event) => {
   const { status, headers } = event.detail.ctx.response;
-  if (STATES.ended.includes(status)) {
+  if (ENDED.includes(status)) {
     end();
   }
   if (!headers.get("Content-Type")?.includes("text/event-stream")) {
@@ -63,11 +78,9 @@ stream.addEventListener("htmx:before:response", (event) => {
 });
 
 stream.addEventListener("htmx:sse:after:connection", () => {
-  heard = performance.now();
-  pause = STATES.pause;
-  clearTimeout(worried);
-  worried = null;
-  say(null);
+  heard = Date.now();
+  pause = FIRST_PAUSE;
+  calm();
   opened += 1;
   if (opened > 1) {
     stream.dispatchEvent(new Event("care:changed")); // what this page was not told meanwhile
@@ -76,7 +89,7 @@ stream.addEventListener("htmx:sse:after:connection", () => {
 });
 
 stream.addEventListener("htmx:sse:before:message", () => {
-  heard = performance.now();
+  heard = Date.now();
 });
 
 stream.addEventListener("htmx:sse:close", ({ detail }) => {
@@ -85,45 +98,50 @@ stream.addEventListener("htmx:sse:close", ({ detail }) => {
 
 // However it ended: refused, lost, closed by either side.
 stream.addEventListener("htmx:finally:request", () => {
+  asked = false;
   if (over || away) {
     return;
   }
-  worried ??= setTimeout(() => say("line-lost"), STATES.patience);
-  const jitter = pause * (1 + Math.random());
-  pause = Math.min(2 * pause, STATES.longest);
+  worried ??= setTimeout(() => say("line-lost"), PATIENCE);
   clearTimeout(waiting);
-  waiting = setTimeout(open, jitter);
+  waiting = setTimeout(open, pause * (1 + Math.random())); // not all pages of a restarted server at once
+  pause = Math.min(2 * pause, LONGEST_PAUSE);
 });
 
 // After a sleep, or when the network is back: nobody waits for a pause to pass, and a dead line is not believed in.
 function wake() {
+  clearTimeout(resting);
   if (document.hidden) {
+    resting = setTimeout(leave, REST);
     return;
   }
-  pause = STATES.pause;
-  if (isOpen() && performance.now() - heard > STATES.quiet) {
-    close();
-  }
+  away = false;
+  pause = FIRST_PAUSE;
+  doubt();
   setTimeout(open);
   mark();
 }
 
-addEventListener("online", wake);
-document.addEventListener("visibilitychange", wake);
-setInterval(() => {
-  if (isOpen() && performance.now() - heard > STATES.quiet) {
+function doubt() {
+  if (asked && Date.now() - heard > QUIET) {
     close();
   }
-}, 5000);
-addEventListener("pagehide", () => {
+}
+
+function leave() {
   away = true;
   clearTimeout(waiting);
+  calm();
   close();
-});
+}
+
+addEventListener("online", wake);
+document.addEventListener("visibilitychange", wake);
+setInterval(doubt, 5000);
+addEventListener("pagehide", leave);
 addEventListener("pageshow", (event) => {
   if (event.persisted) {
-    away = false;
-    setTimeout(open);
+    wake();
   }
 });
 
@@ -192,7 +210,11 @@ function replaceComposer(target, fresh) {
 // A conversation's row goes where its last activity puts it, and keeps the focus.
 function settle(list, fresh) {
   const old = document.getElementById(fresh.id);
-  if (old ? old.innerHTML === fresh.innerHTML : !("all" in list.dataset)) {
+  if (old ? old.outerHTML === fresh.outerHTML : !("all" in list.dataset)) {
+    return;
+  }
+  if ("archived" in fresh.dataset && "all" in list.dataset) {
+    old?.remove();
     return;
   }
   const focused = old?.contains(document.activeElement);
@@ -234,15 +256,9 @@ function arrive(day) {
     return;
   }
   const follow = isAtEnd();
-  const later = bubbles().find((one) => seqOf(one) > seqOf(bubble));
-  if (later) {
-    bubble.querySelectorAll("[id]").forEach((one) => one.removeAttribute("id"));
-    insert(day, later);
-  } else {
-    document.getElementById("latest")?.removeAttribute("id");
-    document.getElementById("mark")?.remove();
-    append(day);
-  }
+  document.getElementById("latest")?.removeAttribute("id");
+  document.getElementById("mark")?.remove();
+  append(day);
   if (follow) {
     toEnd();
     mark();
@@ -264,17 +280,6 @@ function append(day) {
     last.lastElementChild.append(...group.querySelectorAll(".bubble"));
   } else {
     last.append(group);
-  }
-}
-
-// Rare: another script was told of a later message first.
-function insert(day, later) {
-  const group = day.querySelector(".group");
-  const beside = later.closest(".group");
-  if (beside.className === group.className) {
-    later.before(...group.querySelectorAll(".bubble"));
-  } else {
-    beside.before(group);
   }
 }
 
