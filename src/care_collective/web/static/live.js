@@ -328,4 +328,9 @@ if (log) {
   });
 }
 
-setTimeout(open); // after htmx has looked at the page
+// After htmx has looked at the page, which can be before its extension has come: it would not look at this again.
+setTimeout(() => {
+  stream.setAttribute("hx-sse:connect", stream.dataset.from);
+  htmx.process(stream);
+  open();
+});
