@@ -35,6 +35,8 @@ COMMANDS = [
     *(["rollout", "cohort", verb] for verb in ("add", "remove", "list")),
     ["legacy"],
     *(["legacy", verb] for verb in ("status", "repair", "migrate", "verify", "retire")),
+    ["mail"],
+    *(["mail", verb] for verb in ("status", "retry")),
     ["bench"],
     *(["bench", verb] for verb in ("create", "send", "inbox", "thread", "compare", "flag", "start", "latency", "all")),
 ]
@@ -91,6 +93,7 @@ def test_every_command_explains_itself(explained: dict[str, tuple[int, str]], co
         ["community"],
         ["bench"],
         ["legacy"],
+        ["mail"],
         ["rollout"],
         ["rollout", "cohort"],
         ["rollout", "rule"],

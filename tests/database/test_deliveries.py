@@ -280,8 +280,8 @@ async def test_a_retry_backs_off_for_a_day_with_jitter_and_is_given_up_after_eig
     (dead,) = await deliveries(ann)
     assert (dead["attempts"], dead["dead_at"], dead["last_error"]) == (8, now, "unreachable")
 
-    state = json.loads(await town.care.owner.fetchval("select care.mail_state(1000)"))
-    (shown,) = [one for one in state["letters"] if one["id"] == letter["id"]]
+    failed = json.loads(await town.care.owner.fetchval("select care.failed_letters(1000)"))
+    (shown,) = [one for one in failed if one["id"] == letter["id"]]
     assert (shown["error"], shown["attempts"]) == ("unreachable", 8)
     assert await town.care.owner.fetchval("select care.retry_deliveries()") >= 1
     (again,) = await deliveries(ann)

@@ -25,7 +25,7 @@ ACROSS = {
     "prune", "prune_outbox", "health", "publish_hints", "hints", "rollout_numbers", "check_rows", "shown_messages",
     "prune_notifications", "untold_hints",
     "legacy_batch", "legacy_find", "legacy_orphans", "legacy_quiet_since", "legacy_status",
-    "plan_deliveries", "lease_deliveries", "mail_state", "retry_deliveries", "prune_deliveries",
+    "plan_deliveries", "lease_deliveries", "letter_counts", "failed_letters", "retry_deliveries", "prune_deliveries",
     "lives_elsewhere",
 }  # fmt: skip
 PRODUCT_KEYS = (

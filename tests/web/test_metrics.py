@@ -74,6 +74,9 @@ async def test_the_metrics_are_the_counts_that_stand_in_the_database(
     assert (samples["care_database_up",], samples["care_outcomes_dropped_total",]) == (1, 0)
     assert samples["care_streams_open",] == 0
     assert samples["care_outbox_lag_seconds",] >= 0
+    assert samples["care_letters_total", "sent"] == 0
+    for name in ("waiting", "failing", "given_up"):
+        assert samples[f"care_letters_{name}",] >= 0
     assert samples["process_resident_memory_bytes",] > 1_000_000
     assert not re.search(r"[0-9a-f]{8}-[0-9a-f]{4}-|Hal|Olga|@", text)
 
@@ -91,6 +94,7 @@ async def test_no_label_can_grow(metrics: str, client: MakeClient, town: Town) -
         "stage": {"off", "internal", "percentage", "on"},
         "version": None,
         "source": None,
+        "outcome": {"sent", "failed", "dead"},
         "le": None,
     }
     for family in text_string_to_metric_families(text):

@@ -17,6 +17,7 @@ from care_collective.cli.communities import community
 from care_collective.cli.database import doctor, migrate
 from care_collective.cli.declarations import openapi, types
 from care_collective.cli.legacy import legacy
+from care_collective.cli.mail import mail
 from care_collective.cli.members import member
 from care_collective.cli.rollout import rollout
 from care_collective.cli.serving import demo, serve
@@ -54,6 +55,7 @@ for _command in (
     community,
     rollout,
     legacy,
+    mail,
     types,
     openapi,
     bench,

@@ -22,6 +22,7 @@ from prometheus_client.metrics_core import (
 
 from care_collective import __version__
 from care_collective.errors import CareError
+from care_collective.notifications.mailer import Mailer
 from care_collective.rollout.outcomes import BOUNDS_MS, Outcomes
 from care_collective.rollout.policy import BUCKETS, MESSAGING_V2, is_for_all
 from care_collective.web.edge import Application, Receive, Scope, Send
@@ -84,13 +85,14 @@ async def telling(services: Services, listening: socket | None) -> AsyncIterator
 
 async def exposition(services: Services) -> bytes:
     """Everything that is told, in Prometheus' text form."""
-    lag: float | None = None
+    health: dict[str, Any] | None = None
     try:
         async with asyncio.timeout(_DATABASE_SECONDS):
-            lag = float((await services.database.call("care.health")).data()["outbox_lag_seconds"])
+            health = (await services.database.call("care.health")).data()
     except (CareError, TimeoutError):
         pass
-    return generate_latest(_Collected([*_of_node(services, lag), *_of_calls(services.outcomes)]))
+    families = [*_of_node(services, health), *_of_calls(services.outcomes), *_of_letters(services.mailer, health)]
+    return generate_latest(_Collected(families))
 
 
 class _Collected:
@@ -133,7 +135,23 @@ def _of_calls(outcomes: Outcomes) -> Iterator[Metric]:
     yield dropped
 
 
-def _of_node(services: Services, lag: float | None) -> Iterator[Metric]:
+def _of_letters(mailer: Mailer, health: dict[str, Any] | None) -> Iterator[Metric]:
+    tries = CounterMetricFamily(
+        "care_letters",
+        "Tries of this process to send a letter. outcome: sent, failed (tried again) or dead (given up).",
+        labels=["outcome"],
+    )
+    for outcome in ("sent", "failed", "dead"):
+        tries.add_metric([outcome], mailer.counts[outcome])
+    yield tries
+    if health is not None:
+        letters = health["letters"]
+        yield _gauge("care_letters_waiting", "Letters of the deployment that are due and not sent.", letters["waiting"])
+        yield _gauge("care_letters_failing", "Letters that failed and are tried again.", letters["failing"])
+        yield _gauge("care_letters_given_up", "Letters that were given up: look at mail status.", letters["dead"])
+
+
+def _of_node(services: Services, health: dict[str, Any] | None) -> Iterator[Metric]:
     flags = services.flags
     yield InfoMetricFamily("care_build", "The release of this process.", value={"version": __version__})
     decision = flags.decide()
@@ -149,8 +167,9 @@ def _of_node(services: Services, lag: float | None) -> Iterator[Metric]:
     yield _gauge("care_flag_alarm", "1 where the stored stage cannot be read.", decision.alarm)
     yield _gauge("care_flag_stale", "1 where the flags have not been read for a while.", flags.stale)
     yield _gauge("care_streams_open", "Pages and programs that are told live.", len(services.live))
-    yield _gauge("care_database_up", "Whether the database answered this scrape.", lag is not None)
-    if lag is not None:
+    yield _gauge("care_database_up", "Whether the database answered this scrape.", health is not None)
+    if health is not None:
+        lag = health["outbox_lag_seconds"]
         yield _gauge("care_outbox_lag_seconds", "How long the oldest event has waited to be published.", lag)
 
 

@@ -20,7 +20,8 @@ begin
     'release', (select f.release from care.schema_functions f order by f.applied_at desc, f.room limit 1),
     'server_version', current_setting('server_version_num')::integer,
     'outbox_lag_seconds', (select coalesce(extract(epoch from v_now - min(o.created_at)), 0)
-                             from care.outbox o where o.published_at is null));
+                             from care.outbox o where o.published_at is null),
+    'letters', care.letter_counts());
 end
 $$;
-comment on function care.health() is 'The ledger of migrations and functions, the server''s version and how far the outbox is behind.';
+comment on function care.health() is 'The ledger of migrations and functions, the server''s version, how far the outbox is behind and how letters stand.';

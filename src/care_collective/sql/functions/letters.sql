@@ -212,7 +212,7 @@ $$;
 comment on function care.settle_delivery(uuid, uuid, text, text, double precision, timestamptz) is
   'Notes what came of a leased delivery: sent, refused for good, retry, or release untried; its state, sent, dead or waiting, null where it was settled before. p_jitter from 0 to 1.';
 
-create or replace function care.mail_state(p_most integer)
+create or replace function care.letter_counts()
 returns jsonb
 stable
 set search_path = pg_catalog, pg_temp
@@ -221,41 +221,46 @@ as $$
 declare
   v_now timestamptz := clock_timestamp();
 begin
-  return jsonb_build_object(
-    'waiting', (select count(*)
-                  from care.deliveries d
-                 where d.sent_at is null
-                   and d.dropped_at is null
-                   and d.dead_at is null
-                   and d.due_at <= v_now),
-    'failing', (select count(*)
-                  from care.deliveries d
-                 where d.sent_at is null
-                   and d.dropped_at is null
-                   and d.dead_at is null
-                   and d.attempts > 0),
-    'dead', (select count(*)
-               from care.deliveries d
-              where d.dead_at is not null),
-    'letters', (select coalesce(jsonb_agg(jsonb_build_object(
-                         'id', s.id, 'community', s.slug, 'kind', s.kind, 'created_at', s.created_at,
-                         'attempts', s.attempts, 'error', s.last_error, 'dead_at', s.dead_at, 'due_at', s.due_at)
-                         order by s.dead_at desc nulls last, s.due_at), '[]')
-                  from (
-                    select d.id, c.slug, d.kind, d.created_at, d.attempts, d.last_error, d.dead_at, d.due_at
-                      from care.deliveries d
-                      join public.communities c
-                        on c.id = d.community_id
-                     where d.sent_at is null
-                       and d.dropped_at is null
-                       and d.last_error is not null
-                     order by d.dead_at desc nulls last, d.due_at
-                     limit p_most
-                  ) s));
+  return (
+    select jsonb_build_object('waiting', count(*) filter (where d.due_at <= v_now),
+             'failing', count(*) filter (where d.attempts > 0),
+             'dead', (select count(*) from care.deliveries e where e.dead_at is not null))
+      from care.deliveries d
+     where d.sent_at is null
+       and d.dropped_at is null
+       and d.dead_at is null);
 end
 $$;
-comment on function care.mail_state(integer) is
-  'How letters stand: how many are due, failing and given up, and up to p_most of the latter two with their errors. Ids and codes alone.';
+comment on function care.letter_counts() is
+  'How many letters are due and not sent, have failed and are tried again, and were given up.';
+
+create or replace function care.failed_letters(p_most integer)
+returns jsonb
+stable
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object(
+             'id', s.id, 'community', s.slug, 'kind', s.kind, 'created_at', s.created_at, 'attempts', s.attempts,
+             'error', s.last_error, 'dead_at', s.dead_at, 'due_at', s.due_at)
+             order by s.dead_at desc nulls last, s.due_at), '[]')
+      from (
+        select d.id, c.slug, d.kind, d.created_at, d.attempts, d.last_error, d.dead_at, d.due_at
+          from care.deliveries d
+          join public.communities c
+            on c.id = d.community_id
+         where d.sent_at is null
+           and d.dropped_at is null
+           and d.last_error is not null
+         order by d.dead_at desc nulls last, d.due_at
+         limit p_most
+      ) s);
+end
+$$;
+comment on function care.failed_letters(integer) is
+  'Up to p_most letters that were given up or are tried again, with the code of what went wrong. Ids and codes alone.';
 
 create or replace function care.retry_deliveries()
 returns integer
