@@ -24,6 +24,7 @@ from care_collective.web.edge import Application, Edge
 from care_collective.web.metrics import telling
 from care_collective.web.pages import (
     accounts,
+    blocks,
     coordination,
     leaving,
     messages,
@@ -110,6 +111,7 @@ def make_app(services: Services, metrics: socket | None = None) -> Edge:
             requests.router,
             messages.router,
             notifications.router,
+            blocks.router,
             coordination.router,
             stream.router,
             settings.router,

@@ -1,6 +1,8 @@
 """Messages as pages: the list and the thread, writing, and what the two people decide. Both engines alike."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -9,12 +11,14 @@ from litestar import Response, Router, get, post
 from litestar.params import FromPath
 from litestar.response import Redirect
 
+from care_collective import text
 from care_collective.db.call import Answer, Caller
 from care_collective.errors import CareError, Code
 from care_collective.messaging.service import Messaging
 from care_collective.web import security
 from care_collective.web.api.schemas import LAST_SEQ, ConversationPage, MessagePage
 from care_collective.web.pages import forms, threads
+from care_collective.web.pages.language import mark as _
 from care_collective.web.pages.rendering import AnyRequest, Member, frame, page, render, require_member
 from care_collective.web.pages.requests import notice_of
 
@@ -22,7 +26,13 @@ PAGE: Final = 50
 # What a thread says once, after a form led to it.
 NOTICES: Final = frozenset(
     {"offered", "exists", "accepted", "declined", "closed", "reopened", "stepped-back", "released"}
+    | {"muted", "unmuted", "archived", "unarchived", "blocked"}
 )
+FILTERS: Final = ("all", "unread", "archived")
+# For how long a conversation can be muted. The last is until it is turned on again: the latest day there is.
+MUTES: Final = {"hours": timedelta(hours=8), "week": timedelta(days=7), "always": None}
+FOREVER: Final = datetime(9999, 12, 31, tzinfo=UTC)
+_HOW_LONG: Final = _("Choose for how long.")
 Verb = Callable[[Messaging, Caller, UUID, Mapping[str, str]], Awaitable[Answer]]
 
 
@@ -32,11 +42,29 @@ def _messaging(request: AnyRequest) -> Messaging:
 
 async def _inbox(request: AnyRequest) -> dict[str, Any]:
     """The list, as it stands beside a thread and alone."""
-    filter_ = "unread" if request.query_params.get("filter") == "unread" else "all"
-    cursor = request.query_params.get("cursor") or None
-    answer = await _messaging(request).list_conversations(request.user, cursor=cursor, limit=20, filter_=filter_)
-    found = msgspec.json.decode(answer.success(), type=ConversationPage)
-    return {"inbox": found, "filter": filter_, "newest": cursor is None}
+    asked = request.query_params
+    wished, cursor, search = asked.get("filter"), asked.get("cursor") or None, text.trim(asked.get("search") or "")
+    filter_ = wished if wished in FILTERS else "all"
+    problem = text.check(search, *text.SEARCH)
+    found = ConversationPage(success=True, conversations=[], next_cursor=None)
+    if problem is None:
+        found = await _listed(request, cursor=cursor, limit=20, filter_=filter_, search=search or None)
+    empty = filter_ == "all" and not (found.conversations or cursor or search)
+    return {
+        "inbox": found,
+        "filter": filter_,
+        "search": search,
+        "search_error": problem,
+        "further": cursor is not None,
+        # What a stream tells belongs into the newest of all, and into no search.
+        "newest": cursor is None and not search,
+        "put_away": empty and bool((await _listed(request, cursor=None, limit=1, filter_="archived")).conversations),
+    }
+
+
+async def _listed(request: AnyRequest, **wanted: Any) -> ConversationPage:  # noqa: ANN401  what list_conversations takes
+    answer = await _messaging(request).list_conversations(request.user, **wanted)
+    return msgspec.json.decode(answer.success(), type=ConversationPage)
 
 
 @get("/messages")
@@ -141,7 +169,7 @@ async def _refused(request: AnyRequest, conversation_id: UUID, form: dict[str, s
 
 
 async def _decide(request: AnyRequest, conversation_id: UUID, verb: Verb, done: str) -> Response[Any]:
-    form = await forms.sent(request, "reason")
+    form = await forms.sent(request, "reason", "for")
     try:
         _, caller = await forms.author(request, form)
         (await verb(_messaging(request), caller, conversation_id, form)).success()
@@ -189,8 +217,62 @@ async def release(request: AnyRequest, conversation_id: FromPath[UUID]) -> Respo
     return await _decide(request, conversation_id, lambda do, who, one, _: do.release_helper(who, one), "released")
 
 
+async def _mute(do: Messaging, who: Caller, one: UUID, form: Mapping[str, str]) -> Answer:
+    if form["for"] not in MUTES:
+        raise CareError.invalid(**{"for": _HOW_LONG})
+    length = MUTES[form["for"]]
+    until = FOREVER if length is None else datetime.now(UTC) + length
+    # Without the form's key: a second tap names another moment, and does no harm.
+    return await do.mute_conversation(replace(who, idempotency_key=None), one, until)
+
+
+async def _block(do: Messaging, who: Caller, one: UUID, _: Mapping[str, str]) -> Answer:
+    answer = await do.get_messages(who, one, before=None, after=None, limit=1)
+    found = msgspec.json.decode(answer.success(), type=MessagePage)
+    return await do.block_user(who, found.conversation.other.user_id)
+
+
+@post("/messages/{conversation_id:uuid}/mute")
+async def mute(request: AnyRequest, conversation_id: FromPath[UUID]) -> Response[Any]:
+    """Mutes a conversation for a while, for oneself alone."""
+    return await _decide(request, conversation_id, _mute, "muted")
+
+
+@post("/messages/{conversation_id:uuid}/unmute")
+async def unmute(request: AnyRequest, conversation_id: FromPath[UUID]) -> Response[Any]:
+    """Ends that."""
+    return await _decide(
+        request, conversation_id, lambda do, who, one, _: do.mute_conversation(who, one, None), "unmuted"
+    )
+
+
+@post("/messages/{conversation_id:uuid}/archive")
+async def archive(request: AnyRequest, conversation_id: FromPath[UUID]) -> Response[Any]:
+    """Puts a conversation away, for oneself alone."""
+    return await _decide(
+        request, conversation_id, lambda do, who, one, _: do.archive_conversation(who, one, archived=True), "archived"
+    )
+
+
+@post("/messages/{conversation_id:uuid}/unarchive")
+async def unarchive(request: AnyRequest, conversation_id: FromPath[UUID]) -> Response[Any]:
+    """Brings it back into the list."""
+    return await _decide(
+        request,
+        conversation_id,
+        lambda do, who, one, _: do.archive_conversation(who, one, archived=False),
+        "unarchived",
+    )
+
+
+@post("/messages/{conversation_id:uuid}/block")
+async def block(request: AnyRequest, conversation_id: FromPath[UUID]) -> Response[Any]:
+    """Blocks the other one, who is not told."""
+    return await _decide(request, conversation_id, _block, "blocked")
+
+
 @get([f"/messages/{{conversation_id:uuid}}/{verb}" for verb in (
-    "accept", "decline", "close", "reopen", "step-back", "release",
+    "accept", "decline", "close", "reopen", "step-back", "release", "mute", "unmute", "archive", "unarchive", "block",
 )])  # fmt: skip
 async def back_to(conversation_id: FromPath[UUID]) -> Redirect:
     """A form's own address, opened or reloaded after a refusal, leads to the thread."""
@@ -200,5 +282,8 @@ async def back_to(conversation_id: FromPath[UUID]) -> Redirect:
 router = Router(
     "/",
     include_in_schema=False,
-    route_handlers=[inbox, thread, send, accept, decline, close, reopen, step_back, release, back_to],
+    route_handlers=[
+        *(inbox, thread, send, accept, decline, close, reopen, step_back, release),
+        *(mute, unmute, archive, unarchive, block, back_to),
+    ],
 )
