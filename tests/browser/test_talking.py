@@ -32,6 +32,7 @@ async def talk(site: Site) -> Talk:
     own = await site.town.request(owner)
     opened = await helper.offer_v2(own, f"{FIRST_WORDS} {LONG}")
     await owner.send(opened["conversation_id"], LONG)
+    await site.town.block(owner, await site.town.member(LONG[:80]))
     return Talk(owner, helper, f"/requests/{free}", f"/requests/{own}", f"/messages/{opened['conversation_id']}")
 
 
@@ -138,9 +139,19 @@ def pages_of(talk: Talk) -> list[tuple[str, list[str]]]:
     return [
         (
             "owner",
-            ["/", "/requests", "/requests/new", "/requests/mine", talk.own, "/messages", talk.thread, "/notifications"],
+            [
+                "/",
+                "/requests",
+                "/requests/new",
+                "/requests/mine",
+                talk.own,
+                "/messages",
+                talk.thread,
+                "/notifications",
+                "/settings/blocks",
+            ],
         ),
-        ("helper", [talk.free, talk.thread, "/requests?search=nothing-like-it"]),
+        ("helper", [talk.free, talk.thread, "/requests?search=nothing-like-it", "/messages?search=nothing-like-it"]),
     ]
 
 

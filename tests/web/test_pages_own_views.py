@@ -108,7 +108,7 @@ async def test_a_block_says_what_it_does_and_is_undone_in_the_settings(services:
         assert "blocked" not in theirs.said.replace("Block this person", "").lower()
         assert "You have blocked nobody." in (await opened(helper, "/settings/blocks")).said
         page = await opened(owner, "/settings/blocks")
-        assert "Unblock Hal" in page.said
+        assert "Hal Blocked: just now Unblock" in page.said
         form = page.form("/unblock")
         assert (await owner.get(form.action)).headers["location"] == "/settings/blocks"
         stale = await refused(owner, form, 403, csrf_token="")
@@ -122,7 +122,7 @@ async def test_a_block_says_what_it_does_and_is_undone_in_the_settings(services:
 async def test_the_same_in_spanish(services: Services, talk: Talk) -> None:
     async with await visitor(services, talk.owner, **{"Accept-Language": "es"}) as owner:
         page = await opened(owner, talk.path)
-        for said in ("Silenciar", "Archivar", "Bloquear a esta persona", "8 horas", "Buscar en tus mensajes"):
+        for said in ("Silenciar", "Archivar", "Bloquear a esta persona", "8 horas", "Buscar una conversación"):
             assert said in page.said
         assert "No has bloqueado a nadie." in (await opened(owner, "/settings/blocks")).said
         assert "No hay nada archivado." in (await opened(owner, "/messages?filter=archived")).said
