@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
 
+from care_collective.web.services import Services
 from harness import Postgres, Town, care
 from web_harness import services_for, serving
 
@@ -25,10 +26,11 @@ ARGUMENTS = [
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A town and the address at which it is served."""
+    """A town and the address at which it is served, by which node."""
 
     town: Town
     url: str
+    services: Services
 
 
 @dataclass(slots=True)
@@ -80,8 +82,9 @@ async def site(postgres: Postgres) -> AsyncIterator[Site]:
             "where id = $1",
             town.community_id,
         )
-        async with serving(services_for(opened)) as port:
-            yield Site(town, f"http://127.0.0.1:{port}")
+        services = services_for(opened)
+        async with serving(services) as port:
+            yield Site(town, f"http://127.0.0.1:{port}", services)
 
 
 @pytest.fixture

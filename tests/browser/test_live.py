@@ -1,5 +1,6 @@
 """Open pages in a real browser: what the other side does is there without a reload, and outages mend themselves."""
 
+import asyncio
 import re
 from contextlib import AsyncExitStack
 from functools import partial
@@ -189,8 +190,9 @@ async def test_pages_come_back_by_themselves_after_the_server_and_after_the_data
         town = await opened.town()
         await opened.owner.execute("update public.communities set hosts = '{127.0.0.1}' where slug <> 'elsewhere'")
         serving_first = await stack.enter_async_context(AsyncExitStack())
-        port = await serving_first.enter_async_context(serving(services_for(opened)))
-        site = Site(town, f"http://127.0.0.1:{port}")
+        services = services_for(opened)
+        port = await serving_first.enter_async_context(serving(services))
+        site = Site(town, f"http://127.0.0.1:{port}", services)
         visits: list[Visit] = []
 
         async def visit(**options: Any) -> Visit:  # noqa: ANN401
@@ -225,6 +227,41 @@ async def test_pages_come_back_by_themselves_after_the_server_and_after_the_data
         assert (await bubbles(owner))[1:] == (await bubbles(helper))[1:] == written
         said = [one for visit in visits for one in visit.complaints if not LOST.search(one)]
         assert said == []
+
+
+async def streams_of(site: Site, person: Person, count: int) -> None:
+    """Waits until a member has so many open streams."""
+    async with asyncio.timeout(10):
+        while len([one for one in site.services.live.streams() if one.user_id == person.user_id]) != count:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def test_a_page_has_one_stream_none_while_it_is_left_and_never_again_once_signed_out(
+    visit: Visitor, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "KEEP_ALIVE_SECONDS", 0.2)
+    talk = await thread_of(site)
+    page = await window(visit, site, talk.helper)
+    await page.add_init_script(HASTE)
+    await page.goto(talk.path)
+    await streams_of(site, talk.helper, 1)
+    for moment in ("pagehide", "pageshow"):
+        await page.evaluate("name => dispatchEvent(new PageTransitionEvent(name, { persisted: true }))", moment)
+        await streams_of(site, talk.helper, 0 if moment == "pagehide" else 1)
+        await talk.owner.send(talk.id, f"At {moment}")
+    await expect(page.locator("#latest")).to_have_text("At pageshow")
+    for _ in range(3):
+        await page.evaluate("document.dispatchEvent(new Event('visibilitychange')); dispatchEvent(new Event('online'))")
+    await talk.owner.send(talk.id, "Still there")
+    await expect(page.locator("#latest")).to_have_text("Still there")
+    await streams_of(site, talk.helper, 1)
+    assert (await bubbles(page))[1:] == ["At pagehide", "At pageshow", "Still there"]
+
+    await site.town.care.owner.execute("delete from care.sessions where user_id = $1", talk.helper.user_id)
+    await expect(page.get_by_role("link", name="Please sign in again")).to_be_visible()
+    await page.evaluate("dispatchEvent(new Event('online'))")
+    await expect(page.get_by_text("Reconnecting")).to_have_count(0)
+    await streams_of(site, talk.helper, 0)
 
 
 async def test_a_page_weighs_little_over_the_wire_the_first_and_a_live_one(visit: Visitor, site: Site) -> None:

@@ -97,7 +97,7 @@ class Hub:
         listener.subscribe(CHANNEL, self.heard, reread=self.reread)
 
     def __len__(self) -> int:
-        return sum(1 for _ in self._all())
+        return sum(1 for _ in self.streams())
 
     def open(self, user_id: UUID, community_id: UUID | None, origin: str | None) -> Stream:
         """A stream of a member, to be closed. `origin` is where it leads, None where that is not counted.
@@ -148,14 +148,15 @@ class Hub:
 
     def reread(self) -> None:
         """Lets every stream read all anew: hints may have been missed."""
-        for stream in self._all():
+        for stream in self.streams():
             stream.wake(None)
 
     def end(self) -> None:
         """Lets every stream end, and those that are opened from here on after their first words. For a shutdown."""
         self._ended = True
-        for stream in self._all():
+        for stream in self.streams():
             stream.end()
 
-    def _all(self) -> Iterator[Stream]:
+    def streams(self) -> Iterator[Stream]:
+        """The open streams, those too that are about to end."""
         return (stream for mine in list(self._streams.values()) for stream in list(mine))
