@@ -131,6 +131,23 @@ async def test_the_keyboard_alone_is_enough(visit: Visitor, site: Site) -> None:
     await expect(page.get_by_role("navigation").get_by_role("link", name="Sign in")).to_be_visible()
 
 
+async def test_settings_are_changed_by_keyboard_alone_and_without_scripts(visit: Visitor, site: Site) -> None:
+    page, email = (await visit(java_script_enabled=False)).page, fresh_email()
+    await join(page, email)
+    await page.goto("/settings")
+    for key in ("Tab", "Enter", "Tab", "Tab"):  # past the header, to the first choice
+        await page.keyboard.press(key)
+    await expect(page.get_by_label("How often do we write to you?")).to_be_focused()
+    await page.keyboard.type("Once")
+    while not await page.get_by_label("Language").evaluate("e => e == document.activeElement"):
+        await page.keyboard.press("Tab")
+    await page.keyboard.type("Esp")
+    for key in ("Tab", "Tab", "Enter"):
+        await page.keyboard.press(key)
+    await expect(page.get_by_role("status")).to_have_text("Tus ajustes están guardados.")
+    await expect(page.locator("#field-email")).to_have_value("daily")
+
+
 @pytest.mark.parametrize(
     ("kind", "heading"),
     [
@@ -167,8 +184,7 @@ async def test_a_page_that_is_not_there_says_so_and_gives_a_reference(visit: Vis
 
 # Width of the window, and of its text: a phone, a small one, 200 % zoom on a laptop, and large text on each.
 WINDOWS = ((360, "100%"), (320, "100%"), (640, "100%"), (360, "200%"), (640, "200%"), (1280, "200%"))
-OF_A_MEMBER = ("/", "/account", "/settings", "/settings/password")
-OF_NOBODY = ("/", "/sign-in", "/sign-up", "/password/forgotten", "/nothing-here", "/docs/api")
+OF_A_MEMBER, OF_NOBODY = ("/", "/account", "/settings"), ("/", "/sign-in", "/sign-up", "/nothing-here", "/docs/api")
 
 
 async def test_nothing_scrolls_sideways_on_a_phone_or_in_large_text(visit: Visitor) -> None:
