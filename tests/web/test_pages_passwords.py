@@ -9,6 +9,7 @@ import pytest
 
 from care_collective.accounts import resets
 from care_collective.db.call import Caller, Database
+from care_collective.errors import CareError, Code
 from care_collective.web.services import Services
 from harness import Care, Town
 from web.pages import Sheet, led, opened, refused, sent
@@ -70,6 +71,22 @@ async def test_the_present_password_is_changed_and_every_other_session_ends(serv
         here.cookies.clear()
         ended = await sent(here, form, present=NEXT, password=PASSWORD)
         assert (ended.status_code, NEXT in ended.text, PASSWORD in ended.text) == (401, False, False)
+
+
+async def test_a_password_is_not_shown_again_where_the_database_is_away(
+    services: Services, town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise CareError(Code.UNAVAILABLE, retry_after=1)
+
+    async with browser(services, town) as client:
+        path = await link(services, (await joined(client, fresh_email()))["user_id"])
+        forms = [(await opened(client, one)).form(one.partition("?")[0]) for one in ("/settings/password", path)]
+        monkeypatch.setattr(Database, "_row", away)
+        for form in forms:
+            answer = await sent(client, form, present=PASSWORD, password=NEXT)
+            assert (answer.status_code, PASSWORD in answer.text, NEXT in answer.text) == (503, False, False)
+        monkeypatch.undo()
 
 
 async def test_guessing_the_present_password_is_limited_as_signing_in_is(services: Services, shared: Care) -> None:
