@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from care_collective.bench import compare, scale
+from care_collective.bench import compare, live, scale
 from care_collective.bench.doors import Effort
 from care_collective.bench.load import Links, request
+from care_collective.bench.readers import Readers
 from care_collective.bench.report import Report, at_least, at_most, joined
 from care_collective.bench.stand import OWNERS, database, stand
 from care_collective.errors import CareError
@@ -108,6 +109,25 @@ async def test_a_page_of_a_busy_inbox_is_one_index_scan() -> None:
     report = await scale.measure_inbox(Effort(rounds=1, seconds=1), size=20_000, tell=lambda _: None)
     scan = next(row for row in report.rows if row.name == "inbox: the page is one index scan")
     assert scan.met, scan.detail
+
+
+async def test_open_streams_are_read_by_a_process_that_misses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_TALKED_SECONDS", "_WARM_SECONDS"):
+        monkeypatch.setattr(live, name, 1)
+    told: list[str] = []
+    report = await live.measure(Effort(rounds=1, seconds=1, connections=2), streams=6, tell=told.append)
+    seen, held, *writes = report.rows
+    assert (seen.detail["messages"], seen.detail["streams"]) == (20, 6)
+    assert seen.figure >= seen.detail["p50_ms"] > seen.detail["of_that_the_write_p50_ms"] * 0.5 > 0
+    assert held.unit == "KB"
+    assert [row.detail["ratios"][0] > 0 for row in writes] == [True, True]
+    assert told[-1] == "live: round 1 of 1"
+
+
+def test_a_stream_that_is_refused_ends_the_measuring() -> None:
+    bad = b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\n\r\n{}"
+    with _site(bad) as port, pytest.raises(CareError, match="refused a stream"):
+        Readers("127.0.0.1", port, [b"GET / HTTP/1.1\r\n\r\n"])
 
 
 def test_the_flag_is_measured_and_shown_as_a_table(shell: Shell, tmp_path: Path) -> None:

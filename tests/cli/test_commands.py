@@ -38,7 +38,10 @@ COMMANDS = [
     ["mail"],
     *(["mail", verb] for verb in ("status", "retry")),
     ["bench"],
-    *(["bench", verb] for verb in ("create", "send", "inbox", "thread", "compare", "flag", "start", "latency", "all")),
+    *(
+        ["bench", verb]
+        for verb in ("create", "send", "inbox", "thread", "compare", "flag", "start", "latency", "live", "all")
+    ),
 ]
 
 

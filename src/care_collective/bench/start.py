@@ -48,7 +48,7 @@ async def _start(folder: Path) -> tuple[float, float]:
         seconds = time.perf_counter() - began
         for path in _PAGES:
             await asyncio.to_thread(_get, host, port, path)
-        return seconds, _megabytes(process.pid)
+        return seconds, megabytes(process.pid)
 
 
 def _get(host: str, port: int, path: str) -> None:
@@ -63,7 +63,8 @@ def _get(host: str, port: int, path: str) -> None:
         connection.close()
 
 
-def _megabytes(pid: int) -> float:
+def megabytes(pid: int) -> float:
+    """What a process holds in memory at present. Errors: CareError where there is no /proc."""
     status = Path(f"/proc/{pid}/status")
     if not status.exists():
         raise failure("The memory of a process can be read on Linux only.")

@@ -230,6 +230,23 @@ def latency(*, seconds: int, rate: int, json_to: str | None) -> None:
     _show(_run(lambda tell: measured.measure(seconds=seconds, rate=rate, tell=tell)), json_to)
 
 
+@bench.command()
+@click.option("--streams", type=click.IntRange(1, 20_000), default=1000, show_default=True, help="Open at once.")
+@_options(_rounds, _seconds, _connections, _json)
+def live(*, streams: int, rounds: int, seconds: int, connections: int, json_to: str | None) -> None:
+    """Open live streams: how soon a message is seen, the memory of each, and what they cost those who write.
+
+    \b
+    Examples:
+      care-collective bench live
+      care-collective bench live --streams 100 --rounds 1 --seconds 1
+    """
+    from care_collective.bench import live as measured
+
+    effort = _effort(rounds, seconds, connections)
+    _show(_run(lambda tell: measured.measure(effort, streams=streams, tell=tell)), json_to)
+
+
 @bench.command(name="all")
 @_options(_rounds, _seconds, _connections, _json)
 def everything(*, rounds: int, seconds: int, connections: int, json_to: str | None) -> None:
@@ -242,6 +259,7 @@ def everything(*, rounds: int, seconds: int, connections: int, json_to: str | No
     from care_collective.bench import compare as comparison
     from care_collective.bench import doors, latency, start
     from care_collective.bench import flag as asked
+    from care_collective.bench import live as streams
     from care_collective.bench.report import joined
 
     effort = _effort(rounds, seconds, connections)
@@ -257,6 +275,7 @@ def everything(*, rounds: int, seconds: int, connections: int, json_to: str | No
                 await _page("thread", effort, None, tell),
                 await comparison.measure(effort, tell=tell),
                 await latency.measure(seconds=60, tell=tell),
+                await streams.measure(effort, tell=tell),
             ]
         )
 

@@ -1,0 +1,184 @@
+"""Live streams: how soon a message is seen, what an open stream holds, and what open ones cost those who write.
+
+Each stream is another member's, of a conversation of their own. "Seen" counts from when the write was sent, so that it
+is never less than from its commit. Writes are measured in turn with no stream open, with all open and none woken, and
+with each write waking one. On two cores the last is no figure of commits alone: what the site reads for a woken stream
+is time that the writes do not have, and the clients and PostgreSQL are on the same two.
+"""
+
+import asyncio
+import http.client
+import time
+from collections.abc import Iterator
+from itertools import count
+from typing import Any, Final
+
+import msgspec
+
+from care_collective.bench import meter
+from care_collective.bench.doors import WORDS, Effort
+from care_collective.bench.load import Feed, Links, request
+from care_collective.bench.readers import Readers, Seen
+from care_collective.bench.report import Report, Row, at_least, at_most, failure, middle, percentile
+from care_collective.bench.stand import CONVERSATION, HELPER, OWNER, Site, Stand, Tell, database, identity, site, stand
+from care_collective.bench.start import megabytes
+
+STREAMS: Final = 1000
+_SEEN_MS: Final = 100
+_KILOBYTES: Final = 30
+_LEFT: Final = 0.95
+_A_SECOND: Final = 20  # messages, while it is measured how soon they are seen
+_TALKED_SECONDS: Final = 5  # times the rounds' seconds
+_SETTLED_SECONDS: Final = 5.0
+_WARM_SECONDS: Final = 2
+_ROOT: Final = "/api/messaging"
+
+
+class _Sent(msgspec.Struct):
+    """What the site answers to a message."""
+
+    seq: int
+
+
+async def measure(effort: Effort, *, streams: int = STREAMS, tell: Tell) -> Report:
+    """The rows of so many open streams."""
+    async with stand(tell=tell) as on:
+        tell("Making a community, its people and their conversations")
+        members = streams + effort.connections
+        async with database(on, "care", members=members, requests=1, each=1), site(on, "care") as web:
+            return Report(await _measure(on, web, effort, streams, tell))
+
+
+async def _measure(on: Stand, web: Site, effort: Effort, streams: int, tell: Tell) -> list[Row]:
+    looking = [_look(web, number) for number in range(1, streams + 1)]
+    runs: dict[str, list[_Cost]] = {"none": [], "idle": [], "woken": []}
+    run = _Runs(on, web, effort)
+    await run.cost(streams, 0, seconds=_WARM_SECONDS)
+    before = megabytes(web.pid)
+    tell(f"live: opening {streams} streams")
+    with await asyncio.to_thread(Readers, web.host, web.port, looking) as readers:
+        held = 1000 * (megabytes(web.pid) - before) / streams
+        tell("live: how soon a message is seen")
+        waits = await asyncio.to_thread(_talk, web, readers, streams, effort.seconds * _TALKED_SECONDS)
+    for number in range(1, effort.rounds + 1):
+        tell(f"live: round {number} of {effort.rounds}")
+        runs["none"].append(await run.cost(streams, 3 * number))
+        with await asyncio.to_thread(Readers, web.host, web.port, looking) as readers:
+            runs["idle"].append(await run.cost(streams, 3 * number + 1))
+            runs["woken"].append(await run.cost(0, 3 * number + 2))
+            await asyncio.to_thread(readers.seen)  # which says that none has ended
+    answers, seen = [1000 * wait for wait, _ in waits], [1000 * wait for _, wait in waits]
+    return [
+        at_most(
+            "live: seen after a commit, p95",
+            round(percentile(seen, 0.95), 1),
+            _SEEN_MS,
+            unit="ms",
+            p50_ms=round(percentile(seen, 0.5), 1),
+            longest_ms=round(max(seen), 1),
+            of_that_the_write_p50_ms=round(percentile(answers, 0.5), 1),
+            messages=len(seen),
+            streams=streams,
+        ),
+        at_most("live: memory of a stream", round(held, 1), _KILOBYTES, unit="KB", site_mb=round(before, 1)),
+        _left("live: writes with idle streams against none", runs["idle"], runs["none"]),
+        _left("live: writes that wake streams against none", runs["woken"], runs["none"]),
+    ]
+
+
+class _Cost(msgspec.Struct, frozen=True):
+    """A run of writes, and the CPU of the site and the database for each, in milliseconds; others' cores beside."""
+
+    rate: float
+    site_ms: float
+    database_ms: float
+    others: float
+
+
+class _Runs:
+    """Runs of writes, with what they took."""
+
+    def __init__(self, on: Stand, web: Site, effort: Effort) -> None:
+        self._on, self._web, self._effort = on, web, effort
+
+    async def cost(self, after: int, number: int, *, seconds: int | None = None) -> _Cost:
+        """Writes by the helpers after helper `after`, each in their own conversation; `number` is the run's."""
+        feeds = [_feed(self._web, after + 1 + client, number) for client in range(self._effort.connections)]
+        # Anew each time: the site ends a connection that was idle while streams were opened.
+        with Links(self._web.host, self._web.port, self._effort.connections) as links:
+            began = meter.spent(self._on.server.pid, self._web.pid)
+            run = await asyncio.to_thread(links.closed_loop, feeds, seconds or self._effort.seconds)
+            spent, written = meter.spent(self._on.server.pid, self._web.pid).since(began), len(run.latencies)
+        return _Cost(run.rate, 1000 * spent.site / written, 1000 * spent.database / written, spent.others)
+
+
+def _left(name: str, runs: list[_Cost], none: list[_Cost]) -> Row:
+    ratios = [with_.rate / without.rate for with_, without in zip(runs, none, strict=True)]
+    detail: dict[str, Any] = {"ratios": [round(ratio, 3) for ratio in ratios]}
+    for label, found in (("", runs), ("_with_none", none)):
+        detail[f"a_second{label}"] = round(middle([run.rate for run in found]))
+        if meter.known():
+            detail[f"site_cpu_ms{label}"] = middle([run.site_ms for run in found])
+            detail[f"database_cpu_ms{label}"] = middle([run.database_ms for run in found])
+    if meter.known():
+        detail["cores_used_by_others"] = middle([run.others for run in (*runs, *none)])
+    return at_least(name, middle(ratios), _LEFT, **detail)
+
+
+def _talk(web: Site, readers: Readers, streams: int, seconds: int) -> list[tuple[float, float]]:
+    """Writes to one stream after another at a steady pace: how long each answer took, and until it was seen."""
+    link = http.client.HTTPConnection(web.host, web.port, timeout=20)
+    token = web.token(identity(OWNER, 2))
+    due: dict[tuple[int, int], tuple[float, float]] = {}
+    began = time.monotonic()
+    for place in range(_A_SECOND * seconds):
+        time.sleep(max(0.0, began + place / _A_SECOND - time.monotonic()))
+        number = place * 7 % streams
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        sent = time.monotonic()
+        link.request("POST", _messages(number + 1), f'{{"content":"{WORDS}"}}', headers)
+        answer = link.getresponse()
+        body = answer.read()
+        if answer.status != 201:
+            raise failure(f"The site answered {answer.status} to a message.")
+        due[number, msgspec.json.decode(body, type=_Sent).seq] = sent, time.monotonic()
+    link.close()
+    seen = list(_all_seen(readers, len(due)))
+    return [
+        (due[one.stream, one.seq][1] - due[one.stream, one.seq][0], one.at - due[one.stream, one.seq][0])
+        for one in seen
+    ]
+
+
+def _all_seen(readers: Readers, number: int) -> Iterator[Seen]:
+    """What was seen of so many messages, once all of it is. Errors: CareError where one is not in time."""
+    ends, found = time.monotonic() + _SETTLED_SECONDS, 0
+    while found < number:
+        if time.monotonic() > ends:
+            raise failure(f"{number - found} of {number} messages were not seen in {_SETTLED_SECONDS:.0f} s.")
+        for one in readers.seen():
+            if one.seq > 0:  # a stream begins with the place of the first message
+                found += 1
+                yield one
+        time.sleep(0.05)
+
+
+def _look(web: Site, number: int) -> bytes:
+    path = f"{_ROOT}/stream?conversation={_conversation(number)}"
+    return request("GET", path, web.token(identity(HELPER, number)))
+
+
+def _feed(web: Site, number: int, run: int) -> Feed:
+    token = web.token(identity(HELPER, number))
+    for i in count():
+        key = f"live-{run}-{number}-{i}"
+        yield request("POST", _messages(number), token, body=f'{{"content":"{WORDS}"}}', key=key)
+
+
+def _messages(number: int) -> str:
+    return f"{_ROOT}/conversations/{_conversation(number)}/messages"
+
+
+def _conversation(number: int) -> str:
+    """The one conversation of helper `number`, with owner 2 about request 1."""
+    return str(identity(CONVERSATION, number * 1_000_000 + 1))
