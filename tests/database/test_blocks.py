@@ -9,6 +9,8 @@ import pytest
 from database.steps import Engine, code, contents, legacy_steps, nowhere
 from harness import Person, Town
 
+pytestmark = pytest.mark.alike
+
 
 async def trio(town: Town) -> tuple[Person, Person, UUID]:
     """An owner, a helper, and a request of the owner's."""

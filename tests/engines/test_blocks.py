@@ -10,6 +10,8 @@ import pytest
 from engines.stage import Engine, session, waiting
 from harness import Person, Town
 
+pytestmark = pytest.mark.alike
+
 
 async def pair(town: Town, engine: Engine) -> tuple[Person, Person, UUID, UUID]:
     """An owner, a helper, the request between them and its conversation."""

@@ -218,6 +218,9 @@ def wrong_types(person: Person) -> Iterator[tuple[str, dict[str, Any], str]]:
         yield "list_help_requests", {"p_mine": value}, "22P02"
     for value in ([], ["a"], {}, {"a": {"b": 1}}):
         yield "list_help_requests", {"p_search": value}, "22P02"
+    for value in ("", "soon", "infinity", 5, True, [], {}, "2100-13-01T00:00:00Z", "2100-01-01T00:00:00Zulu"):
+        yield "mute_conversation", {"p_conversation_id": NOBODY, "p_until": value}, "22P02"
+    yield "mute_conversation", {"p_conversation_id": NOBODY, "p_until": "0001-01-01T00:00:00+23:59"}, "22003"
 
 
 async def test_a_wrong_type_is_refused_without_a_word_of_the_value(client: MakeClient, stage: Stage) -> None:
@@ -226,7 +229,9 @@ async def test_a_wrong_type_is_refused_without_a_word_of_the_value(client: MakeC
         content = json.dumps(arguments).encode()
         headers = {"content-type": "application/json"}
         body = refused(await program.post(RPC + function, content=content, headers=headers), 400, code)
-        assert body["message"].endswith(("type uuid", "type integer", "type boolean", "type text")), body
+        assert body["message"].endswith(
+            ("type uuid", "type integer", "type boolean", "type text", "type timestamp with time zone")
+        ), body
     secret = {"p_conversation_id": "I am ill and need help", "p_user_id": str(stage.helper.user_id)}
     answer = await program.post(RPC + GET, json=secret)
     assert refused(answer, 400, "22P02")["details"] == "Argument p_conversation_id."
