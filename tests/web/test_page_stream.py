@@ -20,8 +20,8 @@ from engines.stage import rounds
 from harness import Care, Person, Town
 from web_harness import serving
 
-COUNT = rounds(400)
-CUTS = rounds(20)
+COUNT = rounds(200)
+CUTS = rounds(10)
 
 
 @pytest.fixture
