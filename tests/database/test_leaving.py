@@ -2,7 +2,7 @@
 
 import json
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -268,7 +268,11 @@ async def test_the_account_stays_as_long_as_another_community_has_them(town: Tow
     join = {"p_user_id": me.user_id, "p_display_name": MARK, "p_town": None, "p_application_words": None}
     join_abroad = {"p_community_id": abroad.community_id, **join}
     assert (await town.care.database.call("care.join_community", **join_abroad)).data()["success"]
+    for place in (town, abroad):
+        here = {"p_user_id": me.user_id, "p_community_id": place.community_id}
+        await town.care.database.value("care.open_session", p_id_hash=uuid4().bytes * 2, p_seconds=60, **here)
     assert (await me.call("delete_account", confirm="delete"))["success"]
+    assert (await town.count("care.sessions"), await abroad.count("care.sessions")) == (0, 1)
     assert await town.care.database.value("care.find_credential", p_email=email) is not None
     # What they left is never theirs again; where they live they go on.
     again = await town.care.database.call("care.join_community", p_community_id=town.community_id, **join)

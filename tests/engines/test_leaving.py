@@ -129,3 +129,23 @@ async def test_a_sign_in_that_waited_for_a_deletion_opens_no_session(town: Town)
         await waiting(town.care, 2)
     assert (await opened, await stored) == (False, None)
     assert await town.care.violations(town.community_id) == []
+
+
+async def test_who_leaves_two_communities_at_once_leaves_no_account_and_joins_no_third(town: Town) -> None:
+    member, _ = await pair(town)
+    abroad, third = await town.care.town(), await town.care.town()
+    names = {"p_user_id": member.user_id, "p_display_name": "Olga", "p_town": None, "p_application_words": None}
+    database = town.care.database
+    await database.call("care.join_community", p_community_id=abroad.community_id, **names)
+    there = Person(abroad, member.user_id, "Olga")
+    async with session(member) as leaving:
+        assert (await leaving.call("delete_account", **DELETE))["success"]
+        second = asyncio.create_task(there.call("delete_account", **DELETE))
+        await waiting(town.care)
+        # Behind the second in the row for the account.
+        joined = asyncio.create_task(database.call("care.join_community", p_community_id=third.community_id, **names))
+        await waiting(town.care, 2)
+    assert (await second)["success"]
+    assert "was deleted here" in (await joined).text
+    email = await town.care.owner.fetchval("select email from care.users where id = $1", member.user_id)
+    assert email == f"deleted:{member.user_id}"
