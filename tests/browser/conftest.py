@@ -1,6 +1,7 @@
 """A real Chromium against the application on a socket of this machine, in a town of its own."""
 
 import os
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,10 @@ ARGUMENTS = [
 ]
 
 
+# Chromium reports these as well.
+_ASKED_FOR = re.compile(r"responded with a status of (4\d\d|503)|net::ERR_(FAILED|INTERNET_DISCONNECTED)$")
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """A town and the address at which it is served, by which node."""
@@ -42,8 +47,8 @@ class Visit:
     complaints: list[str] = field(default_factory=list)
 
     def listen(self, message: ConsoleMessage) -> None:
-        """Keeps complaints. That a page answered 4xx, which Chromium reports as well, is what some tests ask for."""
-        if message.type in {"error", "warning"} and "responded with a status of 4" not in message.text:
+        """Keeps complaints. That a page answered 4xx, or that a line was cut, is what some tests ask for."""
+        if message.type in {"error", "warning"} and not _ASKED_FOR.search(message.text):
             self.complaints.append(message.text)
 
 

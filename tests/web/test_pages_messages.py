@@ -156,6 +156,11 @@ async def test_a_thread_of_others_is_not_there(services: Services, town: Town, t
         form = (await opened(owner, talk.path)).form(talk.path)
         answer = await client.get("/account")
         form.fields["csrf_token"] = Sheet(answer.text).form("/sign-out").fields["csrf_token"]
+        # In a browser that two people use, the form of one is not sent, nor its words shown, to the other.
+        page = await refused(client, form, 403, content="Let me in.")
+        assert "Somebody else has signed in here" in page.said
+        assert "Let me in." not in page.said
+        form.fields["key"] = "of nobody"
         page = await refused(client, form, 403, content="Let me in.")
         assert "not one of your conversations" in page.said
         assert (await client.get("/messages/nonsense")).status_code == 404
@@ -196,10 +201,16 @@ async def test_words_typed_while_the_session_ended_are_kept_until_they_are_sent(
         assert "Your text is kept" in page.said
         answer = await sent(client, page.form("/sign-in"), email=email, password="not the password")
         page = Sheet(answer.text)
+        other = fresh_email()
+        async with browser(services, town) as another:
+            await joined(another, other)
+            answer = await sent(another, page.form("/sign-in"), email=other, password=PASSWORD)
+            assert (answer.status_code, answer.headers["location"]) == (303, "/")  # and never sees the words
         answer = await sent(client, page.form("/sign-in"), email=email, password=PASSWORD)
         assert answer.status_code == 200
         kept = Sheet(answer.text).form("/offer")
         assert kept.fields["initial_message"] == words
+        assert kept.fields["key"] == form.fields["key"]  # written already, and only its answer lost: not twice
         place = await led(client, kept)
         assert words.splitlines()[0] in (await opened(client, place)).said
         # A verb has no words to keep: it leads back to where it stands.
@@ -229,7 +240,9 @@ async def test_words_are_kept_while_the_database_is_away(
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         page = Sheet(answer.text)
         assert "What you wrote is still here" in page.said
-        assert page.form(talk.path).fields == {**form.fields, "content": "Words to keep."}
+        again = page.form(talk.path).fields
+        assert again == {name: form.fields[name] for name in again} | {"content": "Words to keep."}
+        assert again.keys() >= {"key", "csrf_token"}
 
         real = Database.call
 

@@ -7,7 +7,7 @@ import pytest
 
 from care_collective.web.services import Services
 from harness import FIRST_WORDS, Town
-from web.pages import is_foreign, led, opened, refused, sent, visitor
+from web.pages import Sheet, is_foreign, led, opened, refused, sent, visitor
 from web_harness import browser
 
 # What people paste: code, a text that turns what follows it around, and no end.
@@ -64,11 +64,19 @@ async def test_an_offer_leads_to_its_conversation_and_a_second_tap_to_the_same(s
         taps = await asyncio.gather(*(sent(client, form, initial_message=FIRST_WORDS) for _ in range(3)))
         places = {tap.headers["location"] for tap in taps}
         assert {tap.status_code for tap in taps} == {303}
-        # Another form of the same page, open in a second window.
-        places.add(await led(client, second, initial_message="I could also come on Monday."))
+        # Another form of the same page, open in a second window: the same words are the same offer.
+        places.add(await led(client, second, initial_message=f" {FIRST_WORDS}\r\n"))
         assert len({place.partition("?")[0] for place in places}) == 1
-        thread = await opened(client, places.pop())
+        # Other words, with a key of their own or after Back with the used one, are kept, to be sent in the thread.
+        more = "I could also come on Monday."
+        for other in (second, form):
+            page = Sheet((await sent(client, other, initial_message=more)).text)
+            assert "These words have not been sent" in page.said
+            there = next(place.partition("?")[0] for place in places)
+            assert page.form(there).fields["content"] == more
+        thread = await opened(client, await led(client, page.form(there)))
         assert FIRST_WORDS in thread.said
+        assert more in thread.said
         assert await conversations(town) == 1
         assert "You have a conversation about this" in (await opened(client, f"/requests/{request}")).said
 

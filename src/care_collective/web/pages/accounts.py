@@ -14,6 +14,7 @@ from care_collective.errors import CareError
 from care_collective.web import security
 from care_collective.web.api.auth import community_of, open_session
 from care_collective.web.pages import forms
+from care_collective.web.pages.language import mark as _
 from care_collective.web.pages.rendering import AnyRequest, current_member, page, require_member
 
 
@@ -71,8 +72,14 @@ async def _sign_in_page(request: AnyRequest, path: str, **context: Any) -> Respo
 
 async def _kept(
     request: AnyRequest, user_id: UUID, community_id: UUID, token: str, path: str, words: dict[str, str]
-) -> Response[str]:
-    """What somebody had typed when their session ended, to be sent with one tap now that they are signed in again."""
+) -> Response[Any]:
+    """What somebody had typed when their session ended, to be sent with one tap now that they are signed in again.
+
+    Whoever else signs in instead does not see it.
+    """
+    key = words.pop("key", "")
+    if forms.is_anothers(key, user_id):
+        return await _signed_in(request, token, "/")
     # The browser learns of its new session by this very answer.
     request.scope["user"] = Caller(user_id, community_id, request_id=request.scope["state"]["request_id"])
     csrf = sessions.csrf_token(security.services(request).secret_key, token)
@@ -82,7 +89,8 @@ async def _kept(
         member=await require_member(request),
         path=path,
         words=words,
-        key=forms.new_key(),
+        key=key or forms.new_key(request),
+        lede=_("You are signed in again. Nothing has been sent yet: look it over, then send it."),
         csrf_token=csrf,
     )
     answer.set_cookie(security.session_cookie(request, token))

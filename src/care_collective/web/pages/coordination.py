@@ -40,7 +40,7 @@ async def _page(request: AnyRequest, *, about: UUID | None, status: int = 200, *
         waiting=waiting,
         about=about,
         done=notice_of(request, _NOTICES),
-        verb_key=forms.new_key(),
+        verb_key=forms.new_key(request),
         **context,
     )
 
@@ -64,7 +64,7 @@ async def decide(request: AnyRequest, applicant_id: FromPath[UUID], decision: Fr
             request,
             about=applicant_id,
             status=error.status,
-            form=forms.kept(form, error),
+            form=forms.kept(request, form, error),
             errors=forms.fields_of(error),
         )
         return forms.with_error(request, again, error)

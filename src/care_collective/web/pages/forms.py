@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import msgspec
 from litestar import Response
@@ -20,7 +20,13 @@ from care_collective.web.pages.rendering import TYPED, AnyRequest, Member, page,
 
 _LONGEST_PATH: Final = 2000
 _KEY: Final = "key"
+# The reason of a refusal: the form is not of who is signed in now.
+ANOTHER: Final = "another"
 _STALE: Final = _("This page had been open for too long. Your text is kept: please send it again.")
+_ANOTHER: Final = _(
+    "Somebody else has signed in here since this page was opened. "
+    "Go back to copy what you wrote, then sign in as yourself."
+)
 # Far beyond what a member's own limits take; a form is no larger than its request.
 _LONGEST_KEPT: Final = 60_000
 
@@ -33,9 +39,18 @@ def safe_path(path: str) -> str:
     return "/"
 
 
-def new_key() -> str:
-    """The idempotency key that a form carries: a second tap or a reload sends the same one (contract.md)."""
-    return str(uuid4())
+def new_key(request: AnyRequest) -> str:
+    """The idempotency key that a form carries: a second tap or a reload sends the same one (contract.md).
+
+    It begins with whose form it is: in a browser that several people use, nobody sends what another typed.
+    """
+    return f"{request.user.user_id}.{uuid4()}"
+
+
+def is_anothers(key: str, user_id: UUID | None) -> bool:
+    """Whether a form's key says that the form is another member's; a key of no such kind says nothing."""
+    author, dot, _ = key.partition(".")
+    return bool(dot) and author != str(user_id)
 
 
 async def read(request: AnyRequest, *names: str) -> dict[str, str]:
@@ -56,14 +71,18 @@ async def sent(request: AnyRequest, *names: str) -> dict[str, str]:
     return form
 
 
-async def author(request: AnyRequest, form: Mapping[str, str]) -> tuple[Member, Caller]:
+async def author(request: AnyRequest, form: dict[str, str]) -> tuple[Member, Caller]:
     """Who sent a form, as a member and as the caller of one write under the form's key.
 
-    Errors: CareError `unauthenticated` where the session has ended, `permission_denied` for another session's form.
+    Errors: CareError `unauthenticated` where the session has ended, `permission_denied` for another session's form and
+    another member's, whose words are forgotten: no page shows them to who is signed in now.
     """
     member = await require_member(request)
-    security.check_csrf(request, form[security.CSRF_FIELD])
     key = form[_KEY]
+    if is_anothers(key, member.user_id):
+        form.update(dict.fromkeys(form, ""))
+        raise CareError(Code.PERMISSION_DENIED, reason=ANOTHER, message=_ANOTHER)
+    security.check_csrf(request, form[security.CSRF_FIELD])
     usable = 1 <= len(key) <= security.LONGEST_KEY and key.strip() == key and key.isascii() and key.isprintable()
     return member, replace(request.user, idempotency_key=key if usable else None)
 
@@ -80,11 +99,11 @@ def fields_of(error: CareError) -> dict[str, str]:
     return error.extras.get("fields") or {"form": error.message}
 
 
-def kept(form: Mapping[str, str], error: CareError) -> dict[str, str]:
+def kept(request: AnyRequest, form: Mapping[str, str], error: CareError) -> dict[str, str]:
     """A refused form to be shown again: what was typed, and a new key only where the old one is used up."""
     shown = {name: value for name, value in form.items() if name != security.CSRF_FIELD}
     if error.code is Code.IDEMPOTENCY_MISMATCH or not shown.get(_KEY):
-        shown[_KEY] = new_key()
+        shown[_KEY] = new_key(request)
     return shown
 
 
@@ -99,10 +118,12 @@ def with_error(request: AnyRequest, answer: Response[Any], error: CareError) -> 
 async def sign_in_again(request: AnyRequest, form: Mapping[str, str], back: str) -> Response[Any]:
     """The sign-in form in place of an answer to a form whose session has ended: it carries along what was typed.
 
-    `back` is where it leads when nothing was typed.
+    `back` is where it leads when nothing was typed. The key goes along: what was written before the session ended, and
+    only its answer lost, is not written twice.
     """
-    words = {name: value for name, value in form.items() if name not in {_KEY, security.CSRF_FIELD} and value}
-    path = request.scope["path"] if words else back
+    words = {name: value for name, value in form.items() if name != security.CSRF_FIELD and value}
+    typed = bool(words.keys() - {_KEY})
+    path = request.scope["path"] if typed else back
     return await page(
         request,
         "accounts/sign_in.html",
@@ -112,7 +133,7 @@ async def sign_in_again(request: AnyRequest, form: Mapping[str, str], back: str)
         errors={},
         next_path=path,
         done="",
-        kept_form=msgspec.json.encode(words).decode() if words else "",
+        kept_form=msgspec.json.encode(words).decode() if typed else "",
     )
 
 

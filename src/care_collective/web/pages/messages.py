@@ -84,7 +84,9 @@ def _place(request: AnyRequest, name: str) -> int | None:
 async def thread(request: AnyRequest, conversation_id: FromPath[UUID]) -> Response[str]:
     """A thread, the newest messages or those before or after a place. What is shown to its end counts as read."""
     member = await require_member(request)
-    return await _thread(request, conversation_id, member, form={"content": "", "key": forms.new_key()}, errors={})
+    return await _thread(
+        request, conversation_id, member, form={"content": "", "key": forms.new_key(request)}, errors={}
+    )
 
 
 async def _thread(request: AnyRequest, conversation_id: UUID, member: Member, **context: Any) -> Response[str]:  # noqa: ANN401
@@ -109,7 +111,7 @@ async def _thread(request: AnyRequest, conversation_id: UUID, member: Member, **
             "newer": last if last < conversation.last_seq else None,
             "after": conversation.last_seq,
             "done": notice_of(request, NOTICES),
-            "verb_key": forms.new_key(),
+            "verb_key": forms.new_key(request),
             **context,
         },
     )
@@ -155,14 +157,14 @@ async def _refused(request: AnyRequest, conversation_id: UUID, form: dict[str, s
     if error.code is Code.UNAUTHENTICATED:
         return await forms.sign_in_again(request, form, f"/messages/{conversation_id}")
     member = await require_member(request)
-    if error.reason == "not_participant":
+    if error.reason in {"not_participant", forms.ANOTHER}:
         raise error
     again = await _thread(
         request,
         conversation_id,
         member,
         status=error.status,
-        form={"content": "", **forms.kept(form, error)},
+        form={"content": "", **forms.kept(request, form, error)},
         errors=forms.fields_of(error),
     )
     return forms.with_error(request, again, error)

@@ -14,7 +14,7 @@ from care_collective.web.pages.rendering import AnyRequest, page, require_member
 async def tell_form(request: AnyRequest) -> Response[str]:
     """The form, with the code and reference that the error had; or that it has been sent."""
     query = request.query_params
-    form = {"code": query.get("code", ""), "reference": query.get("reference", ""), "key": forms.new_key()}
+    form = {"code": query.get("code", ""), "reference": query.get("reference", "")}
     return await _page(request, form, told="told" in query)
 
 
@@ -37,7 +37,7 @@ async def tell(request: AnyRequest) -> Response[Any]:
         if error.code is Code.UNAUTHENTICATED:
             return await forms.sign_in_again(request, form, "/problems")
         again = await _page(
-            request, forms.kept(form, error), status=error.status, errors=forms.fields_of(error), told=False
+            request, forms.kept(request, form, error), status=error.status, errors=forms.fields_of(error), told=False
         )
         return forms.with_error(request, again, error)
     return forms.see_other("/problems?told")
@@ -45,6 +45,7 @@ async def tell(request: AnyRequest) -> Response[Any]:
 
 async def _page(request: AnyRequest, form: dict[str, str], **context: Any) -> Response[str]:  # noqa: ANN401
     member = await require_member(request)
+    form = {"key": forms.new_key(request), **form}
     return await page(request, "problems/tell.html", member=member, form=form, **{"errors": {}, **context})
 
 

@@ -9,12 +9,20 @@ from litestar import Response, Router, get, post
 from litestar.params import FromPath
 from litestar.response import Redirect
 
+from care_collective import text
 from care_collective.db.call import Answer, Caller
 from care_collective.errors import CareError, Code
 from care_collective.requests.service import CATEGORIES, URGENCIES, Ask, Category, Filters, Urgency
 from care_collective.web import security
-from care_collective.web.api.schemas import ConversationPage, HelpRequest, HelpRequestAnswer, HelpRequestPage
+from care_collective.web.api.schemas import (
+    ConversationPage,
+    HelpRequest,
+    HelpRequestAnswer,
+    HelpRequestPage,
+    MessagePage,
+)
 from care_collective.web.pages import forms
+from care_collective.web.pages.language import mark as _
 from care_collective.web.pages.rendering import AnyRequest, page, require_member
 
 ASKED = ("title", "description", "category", "urgency", "exchange_offer")
@@ -83,7 +91,7 @@ async def mine(request: AnyRequest) -> Response[str]:
 async def ask_form(request: AnyRequest) -> Response[str]:
     """The form to ask for help."""
     member = await require_member(request)
-    form = {"urgency": "normal", "key": forms.new_key()}
+    form = {"urgency": "normal", "key": forms.new_key(request)}
     return await _ask_page(request, member=member, form=form, errors={}, edited=None)
 
 
@@ -124,7 +132,7 @@ async def _ask_again(
         request,
         member=await require_member(request),
         status=error.status,
-        form=forms.kept(form, error),
+        form=forms.kept(request, form, error),
         errors=forms.fields_of(error),
         edited=edited,
     )
@@ -143,7 +151,7 @@ async def edit_form(request: AnyRequest, help_request_id: FromPath[UUID]) -> Res
     one = await _read(request, help_request_id)
     if not one.is_mine or one.status not in {"open", "in_progress"}:
         return forms.see_other(f"/requests/{help_request_id}")
-    form = {name: getattr(one, name) or "" for name in ASKED} | {"key": forms.new_key()}
+    form = {name: getattr(one, name) or "" for name in ASKED} | {"key": forms.new_key(request)}
     return await _ask_page(request, member=member, form=form, errors={}, edited=help_request_id)
 
 
@@ -163,7 +171,7 @@ async def edit(request: AnyRequest, help_request_id: FromPath[UUID]) -> Response
 async def show(request: AnyRequest, help_request_id: FromPath[UUID]) -> Response[str]:
     """One request: for others the form to offer help, for its owner the offers and what can be done."""
     await require_member(request)
-    form = {"initial_message": "", "key": forms.new_key()}
+    form = {"initial_message": "", "key": forms.new_key(request)}
     return await _request_page(request, help_request_id, form=form, errors={})
 
 
@@ -184,7 +192,7 @@ async def _request_page(request: AnyRequest, help_request_id: UUID, **context: A
         offers=offers,
         cursor=cursor,
         done=notice_of(request, NOTICES),
-        verb_key=forms.new_key(),
+        verb_key=forms.new_key(request),
         **context,
     )
 
@@ -199,10 +207,37 @@ async def offer(request: AnyRequest, help_request_id: FromPath[UUID]) -> Respons
         result = await messaging.start_help_conversation(caller, help_request_id, form["initial_message"])
         if result.error is not Code.CONVERSATION_EXISTS:
             result.raised()
+        elif not await _began_with(request, result.conversation_id, form["initial_message"]):
+            return await _instead(request, result.conversation_id, form)
     except CareError as error:
         return await _refused(request, help_request_id, form, error)
     done = "offered" if result.success else "exists"
     return forms.see_other(f"/messages/{result.conversation_id}?done={done}#latest")
+
+
+async def _began_with(request: AnyRequest, conversation_id: UUID | None, words: str) -> bool:
+    """Whether these are the words that opened a conversation: an offer from a second tab is the same one."""
+    assert conversation_id is not None  # a conversation that exists is named (contract.md)
+    messaging = security.services(request).messaging
+    answer = await messaging.get_messages(request.user, conversation_id, before=1, after=None, limit=1)
+    found = msgspec.json.decode(answer.success(), type=MessagePage).messages
+    return [one.content for one in found] == [text.trim(words)]
+
+
+async def _instead(request: AnyRequest, conversation_id: UUID | None, form: Mapping[str, str]) -> Response[Any]:
+    """Other words than those that opened the conversation there is, to be sent there with one tap."""
+    return await page(
+        request,
+        "accounts/kept.html",
+        member=await require_member(request),
+        path=f"/messages/{conversation_id}",
+        words={"content": form["initial_message"]},
+        key=forms.new_key(request),
+        lede=_(
+            "You had already written about this request. "
+            "These words have not been sent: look them over, then send them."
+        ),
+    )
 
 
 async def _refused(request: AnyRequest, help_request_id: UUID, form: dict[str, str], error: CareError) -> Response[Any]:
@@ -211,13 +246,15 @@ async def _refused(request: AnyRequest, help_request_id: UUID, form: dict[str, s
     if error.code is Code.UNAUTHENTICATED:
         return await forms.sign_in_again(request, form, back)
     await require_member(request)  # so that a request that is gone is told with the member's own frame
-    if error.code is Code.NOT_FOUND:
+    if error.code is Code.NOT_FOUND or error.reason == forms.ANOTHER:
         raise error
+    if form.get("initial_message") and (there := (await _read(request, help_request_id)).conversation) is not None:
+        return await _instead(request, there.id, form)  # the page has no form for an offer any more
     again = await _request_page(
         request,
         help_request_id,
         status=error.status,
-        form={"initial_message": "", **forms.kept(form, error)},
+        form={"initial_message": "", **forms.kept(request, form, error)},
         errors=forms.fields_of(error),
     )
     return forms.with_error(request, again, error)

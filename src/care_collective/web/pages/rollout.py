@@ -68,14 +68,14 @@ async def _page(
     found = await kpis.see(security.services(request).database, request.user)
     shown: dict[str, Any] = {"verb": None, "form": {}, "errors": {}, "done": "", **context}
     answer = await page(
-        request, template, member=member, status=status, found=found, keys=_keys(), **_drawn(found), **shown
+        request, template, member=member, status=status, found=found, keys=_keys(request), **_drawn(found), **shown
     )
     answer.headers["Cache-Control"] = "no-store"
     return answer
 
 
-def _keys() -> dict[str, str]:
-    return {verb: forms.new_key() for verb in _VERBS}
+def _keys(request: AnyRequest) -> dict[str, str]:
+    return {verb: forms.new_key(request) for verb in _VERBS}
 
 
 def _drawn(found: Kpis) -> dict[str, Any]:
@@ -114,7 +114,8 @@ async def change(request: AnyRequest) -> Response[Any]:
         _member, caller = await forms.author(request, form)
         _check(verb, form)
         if form["sure"] != "yes":
-            return await _page(request, template="operator/confirm.html", verb=name, form=forms.kept(form, _NOT_YET))
+            shown = forms.kept(request, form, _NOT_YET)
+            return await _page(request, template="operator/confirm.html", verb=name, form=shown)
         arguments = {verb.field: form[verb.field], "reason": form["reason"]}
         database = security.services(request).database
         (await switch.operate(database, caller, verb.action, arguments)).success()
@@ -150,7 +151,7 @@ async def _again(request: AnyRequest, verb: str, form: dict[str, str], error: Ca
         template=template,
         status=error.status,
         verb=verb,
-        form=forms.kept(form, error),
+        form=forms.kept(request, form, error),
         errors=_errors(verb, error),
     )
     return forms.with_error(request, again, error)

@@ -84,9 +84,9 @@ class _Html:
             offered=self._offered() if changed is not None else [],
             conversation=thread,
             current=self._conversation_id,
-            form={"content": "", "key": forms.new_key()},
+            form={"content": "", "key": forms.new_key(self._request)},
             errors={},
-            verb_key=forms.new_key(),
+            verb_key=forms.new_key(self._request),
         )
         # Pages that show more than a stream tells read themselves again.
         return parts + b"\n" + (b"event: care:changed\ndata:\n\n" if changed and self._rows else b"")
