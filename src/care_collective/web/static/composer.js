@@ -32,7 +32,6 @@ let wake = () => {};
 
 const pending = document.querySelector("#pending") ?? log.appendChild(document.createElement("div"));
 pending.id = "pending";
-pending.className = "group mine";
 pending.setAttribute("aria-live", "off"); // each state is announced, once
 const banner = document.createElement("p");
 banner.className = "offline";
@@ -81,6 +80,7 @@ function show(one, state, values = {}) {
   const sentence = filled(words[state], values);
   const failed = !(state in ICONS);
   bubble.dataset.state = state;
+  bubble.hidden &&= !failed;
   bubble.querySelector(".icon").className = `icon icon-${ICONS[state] ?? "alert"}`;
   bubble.querySelector(".stamp span:last-child").textContent = sentence;
   bubble.querySelector(".actions").hidden = !failed;
@@ -130,12 +130,23 @@ function toEnd() {
   log.scrollTop = log.scrollHeight;
 }
 
+const inThread = () => [...log.querySelectorAll(".mine .bubble[data-seq]")];
+const seqOf = (bubble) => Number(bubble.dataset.seq);
+const lastSeq = () => Math.max(-1, ...inThread().map(seqOf));
+
 // It stands in the thread when the stream has brought it, under its number; else what is shown here stays.
 function settle() {
   for (const bubble of pending.querySelectorAll("[data-seq]")) {
     if (document.getElementById(`m-${bubble.dataset.seq}`)) {
       bubble.remove();
     }
+  }
+  // Written, and the answer still on its way or lost: shown once, and asked for now that there is a line.
+  const [one] = queue;
+  const said = (bubble) => seqOf(bubble) > one.after && bubble.querySelector("[dir]")?.textContent === trimmed(one.text);
+  if (one && !one.why && bubbles.has(one) && !bubbles.get(one).hidden && inThread().some(said)) {
+    bubbles.get(one).hidden = true;
+    wake();
   }
 }
 
@@ -276,7 +287,7 @@ function send(event) {
   if (trimmed(text) === "" || (field.validity.customError && !field.reportValidity())) {
     return;
   }
-  queue.push({ key: nextKey(), text });
+  queue.push({ key: nextKey(), text, after: lastSeq() });
   save();
   field.value = "";
   field.dispatchEvent(new Event("input", { bubbles: true }));
