@@ -60,14 +60,14 @@ def bubble(page: Page, words: str) -> Locator:
 
 async def write(page: Page, words: str) -> None:
     """Types into the composer and sends."""
-    await page.get_by_label("Your message").fill(words)
+    await page.get_by_label("Your message", exact=True).fill(words)
     await page.get_by_role("button", name="Send", exact=True).click()
 
 
 async def test_enter_makes_a_line_and_the_counter_counts_code_points(visit: Visitor, thread: Thread) -> None:
     page = await window(visit, thread.site, thread.helper, viewport={"width": 360, "height": 400})
     await page.goto(thread.path)
-    field, counter = page.get_by_label("Your message"), page.locator(".counter")
+    field, counter = page.get_by_label("Your message", exact=True), page.locator(".counter")
     await field.fill("a" * 899 + " \n" * 9)
     await expect(counter).to_be_hidden()
     await field.fill(f"  {FAMILY * 200}")
@@ -105,13 +105,13 @@ async def test_a_double_tap_and_a_lost_answer_make_one_message_each(visit: Visit
         await route.fetch()  # it is written
         await route.abort()
 
-    await page.get_by_label("Your message").fill("Twice tapped.")
+    await page.get_by_label("Your message", exact=True).fill("Twice tapped.")
     await page.get_by_role("button", name="Send", exact=True).dblclick()
     await expect(page.locator("#m-1")).to_contain_text("Twice tapped.")
     await page.route(API, lose, times=1)
     await write(page, f"{ARABIC}lost on its way.")
     await write(page, "Right behind it.")
-    await expect(page.get_by_label("Your message")).to_be_focused()
+    await expect(page.get_by_label("Your message", exact=True)).to_be_focused()
     await expect(bubble(page, "Right behind it")).to_contain_text("Sent")
     for words in ("Twice tapped.", "lost on its way", "Right behind it."):
         await expect(bubble(page, words)).to_have_count(1)
@@ -140,11 +140,11 @@ async def test_without_a_line_it_waits_and_a_reload_forgets_nothing(visit: Visit
 
     await page.route(API, lambda route: route.abort())
     await write(page, "Into the void.")
-    await page.get_by_label("Your message").fill("Half a")
+    await page.get_by_label("Your message", exact=True).fill("Half a")
     await expect(bubble(page, "Into the void.")).to_contain_text("Waiting for a connection")
     assert await asks(page)
     await page.reload()
-    await expect(page.get_by_label("Your message")).to_have_value("Half a")
+    await expect(page.get_by_label("Your message", exact=True)).to_have_value("Half a")
     await expect(bubble(page, "Into the void.")).to_contain_text("Waiting for a connection")
     await page.unroute(API)
     await expect(bubble(page, "Into the void.")).to_contain_text("Sent")
@@ -186,7 +186,7 @@ def refusal(status: int, code: str, reason: str | None = None, *, wait: int = 0)
 async def test_a_refusal_is_said_and_what_can_be_done(visit: Visitor, thread: Thread) -> None:
     page = await window(visit, thread.site, thread.helper, reduced_motion="reduce")
     await page.goto(thread.path)
-    field = page.get_by_label("Your message")
+    field = page.get_by_label("Your message", exact=True)
     answers: list[dict[str, object]] = []
     keys: list[str | None] = []
 
@@ -237,7 +237,7 @@ async def test_a_refusal_is_said_and_what_can_be_done(visit: Visitor, thread: Th
 
 async def test_a_conversation_that_ended_meanwhile_keeps_the_words(visit: Visitor, thread: Thread) -> None:
     page = await window(visit, thread.site, thread.helper, locale="es")
-    await page.route("**/messages/stream*", lambda route: route.abort())  # so that the page is not told
+    await page.route("**/messages/stream*", lambda route: route.fulfill(status=503))  # it is not told
     await page.goto(thread.path)
     await thread.owner.call("close_conversation", conversation_id=thread.id)
     await page.get_by_label("Tu mensaje").fill("I have the bag already.")
@@ -276,7 +276,7 @@ async def test_a_session_that_ended_sends_nothing_and_nobody_elses_words(
     # The neighbour signs in on this phone, and is in this very conversation.
     await signed_in(page, site, thread.owner)
     await page.goto(thread.path)
-    await expect(page.get_by_label("Your message")).to_have_value("")
+    await expect(page.get_by_label("Your message", exact=True)).to_have_value("")
     await expect(bubble(page, "With none.")).to_have_count(0)
     await signed_in(page, site, thread.helper)
     await page.goto(thread.path)
@@ -296,7 +296,7 @@ async def test_drafts_are_one_tabs_own_until_they_are_sent_or_one_signs_out(
     request = await site.town.request(thread.owner, title="A ride to the doctor")
     page = await window(visit, site, thread.helper)
     await page.goto(thread.path)
-    await page.get_by_label("Your message").fill("Half of it")
+    await page.get_by_label("Your message", exact=True).fill("Half of it")
     await page.goto(f"/requests/{request}")
     words = page.get_by_label("Your first message")
     await words.fill("I can drive on Tuesday.")
@@ -324,10 +324,10 @@ async def test_drafts_are_one_tabs_own_until_they_are_sent_or_one_signs_out(
     await other.get_by_role("button", name="Send my offer").click()
     await other.get_by_role("button", name="Send it now").click()
     await expect(bubble(other, "On Wednesday too")).to_have_count(1)
-    await expect(other.get_by_label("Your message")).to_have_value("")
+    await expect(other.get_by_label("Your message", exact=True)).to_have_value("")
 
     await page.goto(thread.path)
-    await expect(page.get_by_label("Your message")).to_have_value("Half of it")
+    await expect(page.get_by_label("Your message", exact=True)).to_have_value("Half of it")
     await page.get_by_role("button", name="Sign out").click()
     await page.wait_for_url(f"{site.url}/")
     assert await page.evaluate("sessionStorage.length") == 0
@@ -340,17 +340,19 @@ async def test_without_scripts_back_and_reload_lose_and_double_nothing(
     await page.goto(thread.path)
     stale = await page.context.new_page()
     await stale.goto(thread.path)
-    await page.get_by_label("Your message").fill("One.")
+    await page.get_by_label("Your message", exact=True).fill("One.")
     await page.get_by_role("button", name="Send", exact=True).dblclick()
     await expect(page.locator("#latest")).to_contain_text("One.")
     await page.reload()
     assert await thread.written() == ["One."]
     await page.go_back()
-    await expect(page.get_by_label("Your message")).to_have_value("")  # it is sent: once more would be twice
-    await page.get_by_label("Your message").fill("Half of")
+    await expect(page.get_by_label("Your message", exact=True)).to_have_value(
+        ""
+    )  # it is sent: once more would be twice
+    await page.get_by_label("Your message", exact=True).fill("Half of")
     await page.goto("/messages")
     await page.go_back()
-    await expect(page.get_by_label("Your message")).to_have_value("Half of")
+    await expect(page.get_by_label("Your message", exact=True)).to_have_value("Half of")
     await write(page, "Two.")
     await expect(page.locator("#latest")).to_contain_text("Two.")
     assert await thread.written() == ["One.", "Two."]
@@ -362,7 +364,7 @@ async def test_without_scripts_back_and_reload_lose_and_double_nothing(
     assert await thread.written() == ["One.", "Two.", "Three."]
     await stale.locator(".composer [name=key]").evaluate("(it, key) => { it.value = key }", key)
     await write(stale, "Four.")
-    await expect(stale.get_by_label("Your message")).to_have_value("Four.")
+    await expect(stale.get_by_label("Your message", exact=True)).to_have_value("Four.")
     await stale.reload()
     await stale.get_by_role("button", name="Send", exact=True).click()
     await expect(stale.locator("#latest")).to_contain_text("Four.")

@@ -240,9 +240,9 @@ async def test_words_are_kept_while_the_database_is_away(
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         page = Sheet(answer.text)
         assert "What you wrote is still here" in page.said
-        again = page.form(talk.path).fields
-        assert again == {name: form.fields[name] for name in again} | {"content": "Words to keep."}
-        assert again.keys() >= {"key", "csrf_token"}
+        shown = page.form(talk.path).fields
+        assert shown == {name: form.fields[name] for name in shown} | {"content": "Words to keep."}
+        assert shown.keys() >= {"key", "csrf_token"}
 
         real = Database.call
 

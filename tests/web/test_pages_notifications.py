@@ -79,6 +79,8 @@ async def test_all_is_marked_by_one_button_and_a_stale_form_marks_nothing(servic
         assert "Nothing yet" in page.said
         token = page.forms[-1].fields["csrf_token"]
         answer = await client.post(own.action, data={**own.fields, "csrf_token": token})
+        assert answer.status_code == 403
+        answer = await client.post(own.action, data={**own.fields, "csrf_token": token, "key": "1"})
         assert answer.status_code == 404
         assert (await client.get(own.action)).headers["location"] == AT
         assert (await client.get(f"{AT}?cursor=x")).status_code == 400

@@ -121,7 +121,7 @@ async def test_a_pause_reads_as_unavailable_to_others_and_is_told_to_the_owner(s
         assert "This request takes no offers just now" in page.said
         assert "I wrote this before the pause." in page.said
         assert not page.offers("/offer")
-        again = await led(talking, second, initial_message="Once more, from another window.")
+        again = await led(talking, second, initial_message=FIRST_WORDS)  # from another window
         assert again.partition("?")[0] == thread.partition("?")[0]
         for path in ("/requests/mine", f"/requests/{request}"):
             mine = await opened(asking, path)

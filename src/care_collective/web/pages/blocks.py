@@ -35,7 +35,7 @@ async def _page(request: AnyRequest, *, errors: dict[str, str], status: int = 20
         blocks=msgspec.json.decode(answer.success(), type=Blocks).blocks,
         errors=errors,
         done=notice_of(request, frozenset({"unblocked"})),
-        verb_key=forms.new_key(),
+        verb_key=forms.new_key(request),
     )
 
 

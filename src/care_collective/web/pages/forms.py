@@ -44,7 +44,8 @@ def new_key(request: AnyRequest) -> str:
 
     It begins with whose form it is: in a browser that several people use, nobody sends what another typed.
     """
-    return f"{request.user.user_id}.{uuid4()}"
+    caller = request.scope.get("user")  # none before the page has asked who that is
+    return f"{caller.user_id}.{uuid4()}" if caller and caller.user_id else str(uuid4())
 
 
 def is_anothers(key: str, user_id: UUID | None) -> bool:

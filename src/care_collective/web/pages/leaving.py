@@ -19,7 +19,7 @@ _UNCONFIRMED = _("Tick this box if you mean it.")
 @get("/settings/data")
 async def data(request: AnyRequest) -> Response[str]:
     """What there is, and what a deletion does, before it is asked for."""
-    return await _page(request, {"key": forms.new_key()})
+    return await _page(request, {"key": forms.new_key(request)})
 
 
 @get("/settings/data/file")
@@ -44,7 +44,9 @@ async def delete(request: AnyRequest) -> Response[Any]:
     except CareError as error:
         if error.code is Code.UNAUTHENTICATED:
             return await forms.sign_in_again(request, {}, "/settings/data")
-        again = await _page(request, forms.kept(form, error), status=error.status, errors=forms.fields_of(error))
+        again = await _page(
+            request, forms.kept(request, form, error), status=error.status, errors=forms.fields_of(error)
+        )
         return forms.with_error(request, again, error)
     answer = forms.see_other("/settings/data/gone")
     answer.set_cookie(security.session_cookie(request, None))

@@ -39,7 +39,7 @@ async def _page(request: AnyRequest, *, status: int = 200, **context: Any) -> Re
         found=msgspec.json.decode(answer.success(), type=NotificationPage),
         filter=filter_,
         done=notice_of(request, frozenset({"all-read"})),
-        verb_key=forms.new_key(),
+        verb_key=forms.new_key(request),
         **context,
     )
 

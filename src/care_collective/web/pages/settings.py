@@ -46,7 +46,7 @@ async def _stored(request: AnyRequest, member: Member) -> dict[str, str]:
         "time_zone": found.time_zone or "",
         "display_name": member.display_name,
         "town": member.town or "",
-        "key": forms.new_key(),
+        "key": forms.new_key(request),
     }
 
 
@@ -120,7 +120,7 @@ async def _refused(request: AnyRequest, form: dict[str, str], error: CareError) 
     if error.code is Code.UNAUTHENTICATED:
         return await forms.sign_in_again(request, form, "/settings")
     again = await _settings_page(
-        request, typed=forms.kept(form, error), errors=forms.fields_of(error), status=error.status
+        request, typed=forms.kept(request, form, error), errors=forms.fields_of(error), status=error.status
     )
     return forms.with_error(request, again, error)
 
