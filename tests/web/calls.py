@@ -58,18 +58,20 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     request: UUID
     fresh: UUID
     conversation: str
+    applicant: Person
     notification: str  # that the owner was told of the offer
 
 
 async def staged(town: Town, client: MakeClient) -> Stage:
     """Sets a stage in the engine of the client's node."""
     owner, helper, stranger = await town.member("Olga"), await town.member("Hal"), await town.member("Sam")
-    operator = await town.member("Otto")
+    operator, applicant = await town.member("Otto", coordinator=True), await town.member("Nia", status="pending")
     await town.care.owner.execute("insert into care.operators values ($1, 'a test')", operator.user_id)
     request, fresh = await town.request(owner), await town.request(owner, title="A ride on Monday")
     opened = await client(helper).post(start(request), json={"initial_message": "I can come by on Friday at ten."})
     (told,) = (await client(owner).get("/api/notifications")).json()["notifications"]
     return Stage(
+        applicant=applicant,
         notification=told["id"],
         town=town,
         owner=owner,
@@ -195,10 +197,48 @@ def calls(stage: Stage) -> list[Call]:
             keyed=False,
         ),
         Call(template="/api/features", method="GET", path="/api/features", who=helper),
+        *_chosen(stage.helper),
+        *_applications(stage),
         *_rollout(stage.operator),
         Call(template="/api/health", method="GET", path="/api/health", who=None),
         Call(template="/api/health/live", method="GET", path="/api/health/live", who=None),
         Call(template="/api/health/ready", method="GET", path="/api/health/ready", who=None),
+    ]
+
+
+def _chosen(member: Person) -> list[Call]:
+    """What members choose of their own."""
+    preferences, profile = "/api/messaging/preferences", "/api/me/profile"
+    choices = {
+        "email": "daily",
+        "quiet_from": "22:00",
+        "quiet_to": "07:00",
+        "offers_paused": False,
+        "locale": "es",
+        "time_zone": "Europe/Lisbon",
+    }
+    return [
+        Call(template=preferences, method="GET", path=preferences, who=member),
+        Call(template=preferences, method="PUT", path=preferences, who=member, body=choices),
+        Call(template=profile, method="GET", path=profile, who=member),
+        Call(template=profile, method="PUT", path=profile, who=member, body={"display_name": "Hal", "town": "Linden"}),
+    ]
+
+
+def _applications(stage: Stage) -> list[Call]:
+    """The coordinators' endpoints."""
+    list_, who = "/api/admin/applications", stage.operator
+    return [
+        Call(template=list_, method="GET", path=list_, who=who, query=("cursor", "limit", "waiting")),
+        *(
+            Call(
+                template=f"{list_}/{{applicant_id}}/{verb}",
+                path=f"{list_}/{stage.applicant.user_id}/{verb}",
+                who=who,
+                body={"reason": "We have met."},
+            )
+            for verb in ("approve", "reject")
+        ),
     ]
 
 
