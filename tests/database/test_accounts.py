@@ -1,5 +1,6 @@
 """People and sign-in as the web process and the operators' commands call them."""
 
+import asyncio
 import hashlib
 import json
 from typing import Any
@@ -158,3 +159,30 @@ async def test_the_only_community_answers_at_any_host(scratch: Care) -> None:
     )
     await scratch.owner.execute("insert into public.communities (slug, name, is_probe) values ('probe', 'Probe', true)")
     assert await scratch.database.value("care.community_for_host", p_host="any.example") == only
+
+
+async def test_of_two_new_passwords_in_the_place_of_one_the_first_wins_and_sessions_end(town: Town) -> None:
+    ann = await town.member("Ann")
+    database = town.care.database
+    await database.value("care.store_secret", p_user_id=ann.user_id, p_secret=SECRET)
+    set_at = await database.value("care.password_set_at", p_user_id=ann.user_id)
+    sessions = [bytes([number]) * 32 for number in (1, 2, 3)]
+    for one in sessions:
+        await database.value("care.open_session", p_id_hash=one, p_user_id=ann.user_id,
+                             p_community_id=town.community_id, p_seconds=60)  # fmt: skip
+    both = await asyncio.gather(
+        *(
+            database.value(
+                "care.replace_password",
+                p_user_id=ann.user_id,
+                p_secret=f"{SECRET}{number}",
+                p_set_at=set_at,
+                p_keep_session=sessions[0],
+            )
+            for number in (1, 2)
+        )
+    )
+    assert sorted(both) == [False, True]
+    there = [await database.value("care.read_session", p_id_hash=one) is not None for one in sessions]
+    assert there == [True, False, False]
+    assert await database.value("care.password_set_at", p_user_id=ann.user_id) > set_at
