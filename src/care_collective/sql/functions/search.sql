@@ -47,7 +47,7 @@ set enable_mergejoin = off
 language plpgsql
 as $$
 declare
-  v_newest constant integer := 2000;
+  v_newest constant integer := 1000;
 begin
   return (
     select care.fold(case when p.deleted_at is null then p.display_name || ' ' else '' end || r.title) like all (p_patterns)
@@ -71,7 +71,7 @@ begin
 end
 $$;
 comment on function care.speaks_of(uuid, uuid, uuid, text[]) is
-  'Whether all words stand in the other''s name and the title of a member''s conversation, or in one of its newest 2000 messages.';
+  'Whether all words stand in the other''s name and the title of a member''s conversation, or in one of its newest 1000 messages.';
 
 create or replace function care.places_to_search(
   p_community_id uuid, p_user_id uuid, p_at timestamptz, p_id uuid, p_filter text,
@@ -82,7 +82,8 @@ language plpgsql
 as $$
 declare
   v_conversations constant integer := 1000;
-  v_messages constant integer := 10000;
+  -- Of a long message with accents each costs half a millisecond.
+  v_messages constant integer := 3000;
 begin
   select array_agg(s.conversation_id) filter (where s.looked_at),
          array_agg(s.last_activity_at) filter (where s.looked_at),
@@ -94,7 +95,7 @@ begin
              and coalesce(sum(n.messages) over (newest rows between unbounded preceding and 1 preceding), 0) < v_messages
                as looked_at
         from (
-          select m.conversation_id, m.last_activity_at, least(t.last_seq + 1, 2000) as messages
+          select m.conversation_id, m.last_activity_at, least(t.last_seq + 1, 1000) as messages
             from public.conversation_members m
             join care.threads t
               on t.community_id = m.community_id
@@ -117,7 +118,7 @@ begin
 end
 $$;
 comment on function care.places_to_search(uuid, uuid, timestamptz, uuid, text) is
-  'The newest conversations that one search looks through, 1000 with 10000 messages, and whether there are more beyond them.';
+  'The newest conversations that one search looks through, 1000 with 3000 messages, and whether there are more beyond them.';
 
 create or replace function care.found_page(
   p_community_id uuid, p_user_id uuid, p_cursor text, p_limit integer, p_filter text, p_patterns text[])
