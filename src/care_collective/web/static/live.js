@@ -241,7 +241,10 @@ function isAtEnd() {
   return days.getBoundingClientRect().bottom <= edge + 64;
 }
 
+let wasAtEnd = false; // before the log's own height changed
+
 function toEnd() {
+  wasAtEnd = true;
   bubbles().at(-1)?.scrollIntoView({ block: "end" });
   log.scrollTop = log.scrollHeight;
 }
@@ -315,7 +318,22 @@ async function sendMark() {
 }
 
 if (log) {
-  log.addEventListener("scroll", mark, { passive: true });
+  let height = log.clientHeight;
+  wasAtEnd = isAtEnd();
+  const scrolled = () => {
+    if (log.clientHeight === height) { // else nobody has scrolled
+      wasAtEnd = isAtEnd();
+    }
+    mark();
+  };
+  log.addEventListener("scroll", scrolled, { passive: true });
+  // A phone's keyboard or a line above takes of its height: the end stays in sight.
+  new ResizeObserver(() => {
+    height = log.clientHeight;
+    if (wasAtEnd) {
+      toEnd();
+    }
+  }).observe(log);
   addEventListener("scroll", mark, { passive: true });
   newest.addEventListener("click", () => {
     if (!("whole" in days.dataset)) {
