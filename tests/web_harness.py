@@ -5,6 +5,7 @@ import dataclasses
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,6 +15,8 @@ import msgspec
 
 from care_collective.accounts import tokens
 from care_collective.db.listen import Listener
+from care_collective.notifications.email import Delivery
+from care_collective.notifications.mailer import POLL_SECONDS, Mailer, console
 from care_collective.rollout.guard.watch import LOOK_SECONDS, Guard
 from care_collective.settings import Settings
 from care_collective.web.app import make_app
@@ -36,11 +39,26 @@ Client = httpx.AsyncClient
 MakeClient = Callable[[Person | None], Client]
 
 
-def services_for(care: Care, **changes: Any) -> Services:  # noqa: ANN401
-    """The services of one node on a database, with settings changed. Its guard rests (`_Resting`)."""
+def services_for(care: Care, *, mailing: bool = False, **changes: Any) -> Services:  # noqa: ANN401
+    """The services of one node on a database, with settings changed. Its guard rests, and unless `mailing` its mailer:
+    they would see to what other tests of the same database left behind.
+    """
     listener = Listener(care.server.dsn(user="care_app", database=care.name))
     services = make_services(msgspec.structs.replace(SETTINGS, **changes), care.database, listener)
+    if not mailing:
+        services = dataclasses.replace(services, mailer=_RestingMailer(care.database, _unwritten, console))
     return dataclasses.replace(services, guard=_Resting(care.database, {}, members=care.database, node_id=uuid4()))
+
+
+def _unwritten(_: Delivery) -> EmailMessage:
+    raise AssertionError("a mailer that rests writes nothing")
+
+
+class _RestingMailer(Mailer):
+    """A mailer that never looks."""
+
+    async def run(self, *, every_seconds: float = POLL_SECONDS) -> None:
+        await asyncio.Event().wait()
 
 
 class _Resting(Guard):

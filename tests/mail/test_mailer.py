@@ -18,6 +18,7 @@ from care_collective.rollout.alerts import Change, email_sender
 from database.test_deliveries import notify, read
 from mail.conftest import Post
 from mail_harness import PASSWORD, USER, certificate, mail_server
+from web_harness import services_for, serving
 
 SOURCE = str(Path(care_collective.__file__).parents[1])
 WORKER = Path(__file__).with_name("worker.py")
@@ -180,6 +181,19 @@ async def test_operators_are_told_by_a_server_that_wants_a_password(post: Post) 
         await send(change, ["olga@example.org", "otto@example.org"])
     ((recipients, _),) = box.taken
     assert recipients == ["olga@example.org", "otto@example.org"]
+
+
+async def test_a_served_site_sends_letters_by_itself(post: Post) -> None:
+    people = await post.told("Ann")
+    await post.town.care.owner.execute("update public.notifications set due_at = now() where due_at is not null")
+    async with mail_server() as (url, box):
+        services = services_for(post.town.care, mailing=True, smtp_url=url)
+        async with serving(services), asyncio.timeout(10):
+            while not services.mailer.counts["sent"]:  # noqa: ASYNC110  it tells nobody but by its counts
+                await asyncio.sleep(0)
+    ((recipients, message),) = box.taken
+    assert set(recipients) == set(people)
+    assert message["Subject"] == "You have a new message"
 
 
 async def test_without_a_mail_server_a_line_says_what_would_have_been_sent(post: Post) -> None:
