@@ -326,12 +326,17 @@ async def test_two_nodes_never_plan_or_lease_the_same(town: Town) -> None:
     for person in people:
         await notify(person, NOON, conversation=uuid4())
     one, two = await town.care.connect(), await town.care.connect()
+    daily = await town.member("Ann")
+    await prefer(daily, email="daily")
+    await notify(daily, NOON - MINUTE, conversation=uuid4())
     begun = one.transaction()
     await begun.start()
-    assert await one.fetchval("select care.plan_deliveries(2, $1)", NOON) >= 1
+    assert await one.fetchval("select care.plan_deliveries(3, $1)", NOON) >= 1
+    await notify(daily, NOON - MINUTE, conversation=uuid4())
     await two.fetchval("select care.plan_deliveries(100, $1)", NOON)
     await begun.commit()
-    assert [len(await deliveries(person)) for person in people] == [1, 1, 1]
+    await plan(town.care, NOON)
+    assert [len(await deliveries(person)) for person in (*people, daily)] == [1, 1, 1, 1]
     begun = one.transaction()
     await begun.start()
     first = json.loads(await one.fetchval("select care.lease_deliveries('email', 1, 60, $1)", NOON))["letters"]

@@ -121,7 +121,7 @@ async def test_a_process_killed_while_it_sends_is_followed_by_another(post: Post
     async def started(url: str, *once: str) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(sys.executable, WORKER, dsn, url, *once, env={"PYTHONPATH": SOURCE})
 
-    async with mail_server() as (url, box):
+    async with mail_server() as (url, box), asyncio.timeout(60):
         for kills in (1, 2):
             process = await started(url)
 
