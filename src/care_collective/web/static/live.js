@@ -1,8 +1,8 @@
 // Keeps an open page alive, for what htmx leaves to the page: when its one stream is opened and closed, where messages
 // join the thread, and what counts as read. Without it every page works by its links and forms.
 //
-// For other scripts: the document hears `care:arrived` (detail.seq) when a message stands in the thread, and
-// `care:composer` when the composer's place was made anew.
+// For other scripts: a message that has arrived stands in the thread as #m-<seq>, and the document hears `care:composer`
+// when the composer's place was made anew.
 
 const ENDED = [401, 403, 404]; // what time does not mend
 const QUIET = 50_000; // milliseconds without a sign of life, which comes every 20 seconds
@@ -268,7 +268,6 @@ function arrive(day) {
   } else {
     newest.hidden = false;
   }
-  document.dispatchEvent(new CustomEvent("care:arrived", { detail: { seq: seqOf(bubble) } }));
 }
 
 function append(day) {
