@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import httpx
@@ -68,15 +68,35 @@ class _Resting(Guard):
         await asyncio.Event().wait()
 
 
-_APPLICATIONS: dict[int, tuple[Services, Edge]] = {}
+class _Lent:
+    """Stands in an application for the services of the node that has it at present."""
+
+    __class__: Any = Services  # which is what handlers assert
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  whatever services have
+        return getattr(self.services, name)
+
+
+_APPLICATIONS: list[tuple[_Lent, Edge]] = []
 
 
 def application_of(services: Services) -> Edge:
-    """The one application of a node: making one takes a tenth of a second."""
-    known = _APPLICATIONS.get(id(services))
-    if known is None:
-        known = _APPLICATIONS[id(services)] = services, make_app(services)
-    return known[1]
+    """The one application of a node. Making one takes a tenth of a second: that of a closed node is handed on."""
+    for lent, edge in _APPLICATIONS:
+        if lent.services is services:
+            return edge
+    tls = services.settings.base_url.startswith("https:")
+    for place, (lent, edge) in enumerate(_APPLICATIONS):
+        if lent.services.outbound.is_closed:
+            lent.services = services
+            _APPLICATIONS[place] = lent, Edge(edge._app, tls=tls)  # which knows no caller yet
+            return _APPLICATIONS[place][1]
+    made = _Lent(services)
+    _APPLICATIONS.append((made, make_app(cast(Services, made))))
+    return _APPLICATIONS[-1][1]
 
 
 def browser(services: Services, town: Town, *, address: tuple[str, int] = ADDRESS) -> Client:
