@@ -30,7 +30,7 @@ _LEFT: Final = 0.95
 _A_SECOND: Final = 20  # messages, while it is measured how soon they are seen
 _TALKED_SECONDS: Final = 5  # times the rounds' seconds
 _SETTLED_SECONDS: Final = 5.0
-_WARM_SECONDS: Final = 2
+_WARM_SECONDS: Final = 1  # of each run, in which the site also forgets streams that were just closed
 _ROOT: Final = "/api/messaging"
 
 
@@ -53,7 +53,7 @@ async def _measure(on: Stand, web: Site, effort: Effort, streams: int, tell: Tel
     looking = [_look(web, number) for number in range(1, streams + 1)]
     runs: dict[str, list[_Cost]] = {"none": [], "idle": [], "woken": []}
     run = _Runs(on, web, effort)
-    await run.cost(streams, 0, seconds=_WARM_SECONDS)
+    await run.cost(streams, 0)
     before = megabytes(web.pid)
     tell(f"live: opening {streams} streams")
     with await asyncio.to_thread(Readers, web.host, web.port, looking) as readers:
@@ -101,14 +101,17 @@ class _Runs:
     def __init__(self, on: Stand, web: Site, effort: Effort) -> None:
         self._on, self._web, self._effort = on, web, effort
 
-    async def cost(self, after: int, number: int, *, seconds: int | None = None) -> _Cost:
+    async def cost(self, after: int, number: int) -> _Cost:
         """Writes by the helpers after helper `after`, each in their own conversation; `number` is the run's."""
-        feeds = [_feed(self._web, after + 1 + client, number) for client in range(self._effort.connections)]
+        feeds: list[Feed] = [_feed(self._web, after + 1 + client, number) for client in range(self._effort.connections)]
         # Anew each time: the site ends a connection that was idle while streams were opened.
         with Links(self._web.host, self._web.port, self._effort.connections) as links:
+            await asyncio.to_thread(links.closed_loop, feeds, _WARM_SECONDS)
             began = meter.spent(self._on.server.pid, self._web.pid)
-            run = await asyncio.to_thread(links.closed_loop, feeds, seconds or self._effort.seconds)
+            run = await asyncio.to_thread(links.closed_loop, feeds, self._effort.seconds)
             spent, written = meter.spent(self._on.server.pid, self._web.pid).since(began), len(run.latencies)
+        if not written:
+            raise failure("The site answered nothing in a whole run.")
         return _Cost(run.rate, 1000 * spent.site / written, 1000 * spent.database / written, spent.others)
 
 
