@@ -93,17 +93,31 @@ async def test_a_server_away_for_hours_is_asked_ever_more_seldom_and_then_gets_e
 async def test_a_worker_killed_a_hundred_times_and_lost_answers_forget_no_letter(post: Post) -> None:
     people = await post.told(*["Ann"] * 12)
     chance, killed = Random(11), 0
-    async with mail_server() as (url, box):
-        box.answer = lambda: None if chance.random() < 0.2 else "250 OK"
+    async with mail_server() as (url, box), asyncio.timeout(60):
+
+        async def kill_one() -> bool:
+            """Lets a worker begin and kills it, at some moment or, more often, while the server has a letter of it."""
+            task = asyncio.create_task(post.mailer(url).work())
+            letters = len(box.taken) + chance.randint(1, 2) if chance.random() < 0.8 else None
+
+            def answer() -> str | None:
+                if letters is not None and len(box.taken) >= letters:
+                    task.cancel()
+                return None if chance.random() < 0.2 else "250 OK"
+
+            box.answer = answer
+            await asyncio.wait({task}, timeout=None if letters else chance.uniform(0, 0.015))
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            return task.cancelled()
+
         with capture_logs():
             while killed < 100:
-                task = asyncio.create_task(post.mailer(url).work())
-                await asyncio.wait({task}, timeout=chance.uniform(0, 0.015))
-                killed += task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-                post.wait(seconds=61)
-                if killed % 10 == 0 and (await post.states()).get("sent") == len(people):
+                if await kill_one():
+                    killed += 1
+                elif (await post.states()).get("sent") == len(people):
                     people |= await post.told(*["Ann"] * 12)
+                post.wait(seconds=61)
             while (await post.states()).get("sent", 0) < len(people):
                 await post.mailer(url).work()
                 post.wait(hours=1)

@@ -111,10 +111,10 @@ class MailServer:
             raise _lost(error) from error
         try:
             yield Line(smtp)
-        finally:
             with suppress(aiosmtplib.SMTPException, OSError, TimeoutError):
                 if smtp.is_connected:
                     await smtp.quit(timeout=1)
+        finally:  # without a word where the work was cancelled: the answer to one may never come
             smtp.close()
 
 
