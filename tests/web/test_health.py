@@ -13,7 +13,7 @@ from care_collective import __version__
 from care_collective.db import migrate as runner
 from care_collective.db.call import Database
 from care_collective.db.embedded import running
-from care_collective.web.api import schemas
+from care_collective.web.api import health
 from care_collective.web.app import make_app
 from harness import Care, Postgres, care, installed
 from web_harness import ADDRESS, SETTINGS, Client, bearer, services_for, start
@@ -45,7 +45,7 @@ async def test_a_healthy_node_says_so_and_shows_no_secret(node: Client) -> None:
     assert body["migrations"]["problem"] is None
     assert body["migrations"]["applied"] >= 2
     assert body["outbox_lag_seconds"] >= 0
-    told = msgspec.json.decode(answer.content, type=schemas.Health)
+    told = msgspec.json.decode(answer.content, type=health.Health)
     assert set(body) == set(told.__struct_fields__)
     assert str(SETTINGS.jwt_secret) not in answer.text
     assert (await node.get(LIVE)).json() == {"status": "ok"}

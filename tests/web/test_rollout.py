@@ -10,7 +10,7 @@ import pytest
 from care_collective.db.call import Database
 from care_collective.rollout.kpis import Rollout
 from care_collective.rollout.switch import command
-from care_collective.web.api import rollout, schemas
+from care_collective.web.api import health, rollout
 from care_collective.web.services import Services
 from harness import FIRST_WORDS, Care, Person, Town
 from web.test_verbs import refused, shaped
@@ -186,6 +186,6 @@ async def test_where_the_environment_declares_the_stage_set_is_refused_and_kill_
         killed = await client.post(f"{ROLLOUT}/kill", json={"why": "security", **WHY}, headers=bearer(operator))
         shaped(killed, rollout.Changed)
         await declaring.flags.refresh()
-        found = schemas.Flag(**(await client.get("/api/health")).json()["flag"])
+        found = health.Flag(**(await client.get("/api/health")).json()["flag"])
         assert (found.messaging_v2, found.source) == ("off", "database:killed")
     await declaring.close()

@@ -8,7 +8,7 @@ import httpx
 import msgspec
 import pytest
 
-from care_collective.web.api import schemas
+from care_collective.web.api import blocks, health, schemas
 from care_collective.web.services import Services
 from harness import FIRST_WORDS, Care, Person, Town
 from web.calls import Stage, staged
@@ -128,11 +128,11 @@ async def test_a_member_mutes_archives_finds_and_blocks(client: MakeClient, stag
 
     path = f"/api/blocks/{stage.helper.user_id}"
     assert shaped(await owner.post(path), schemas.Done)
-    (block,) = shaped(await owner.get("/api/blocks"), schemas.Blocks).blocks
+    (block,) = shaped(await owner.get("/api/blocks"), blocks.Blocks).blocks
     assert block.user.user_id == stage.helper.user_id
-    assert shaped(await helper.get("/api/blocks"), schemas.Blocks).blocks == []
+    assert shaped(await helper.get("/api/blocks"), blocks.Blocks).blocks == []
     assert shaped(await owner.delete(path), schemas.Done)
-    assert shaped(await owner.get("/api/blocks"), schemas.Blocks).blocks == []
+    assert shaped(await owner.get("/api/blocks"), blocks.Blocks).blocks == []
     refused(await owner.post(f"/api/blocks/{stage.stranger.user_id}"), 404, "not_found")
 
 
@@ -253,7 +253,7 @@ async def test_features_are_told_to_each_by_their_stage(shared: Care, town: Town
         node = services_for(shared, messaging_v2_rollout=stage)
         async with browser(node, town) as client:
             found = [
-                shaped(await client.get("/api/features", headers=headers), schemas.Features).messaging_v2
+                shaped(await client.get("/api/features", headers=headers), health.Features).messaging_v2
                 for headers in ({}, bearer(member), bearer(coordinator))
             ]
         assert tuple(found) == told, stage

@@ -13,7 +13,7 @@ from care_collective.errors import Code
 from care_collective.operations import catalogue
 from care_collective.requests.service import Status
 from care_collective.web import postgrest
-from care_collective.web.api import coordination, me, schemas
+from care_collective.web.api import blocks, coordination, me, notifications, preferences, problems, schemas
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -113,18 +113,18 @@ KNOWN: Final = {
     "archive_conversation": Like(schemas.Archived, "archive_conversation"),
     "block_user": Like(schemas.Done, "block_user"),
     "unblock_user": Like(schemas.Done, "unblock_user"),
-    "list_blocks": Like(schemas.Blocks, "list_blocks"),
-    "report_problem": Like(schemas.ProblemReported, "report_problem"),
-    "list_notifications": Like(schemas.NotificationPage, "list_notifications"),
-    "count_unread_notifications": Like(schemas.UnreadNotifications, "count_unread_notifications"),
-    "mark_notification_read": Like(schemas.UnreadNotifications, "mark_notification_read"),
-    "mark_all_notifications_read": Like(schemas.UnreadNotifications, "mark_all_notifications_read"),
+    "list_blocks": Like(blocks.Blocks, "list_blocks"),
+    "report_problem": Like(problems.ProblemReported, "report_problem"),
+    "list_notifications": Like(notifications.NotificationPage, "list_notifications"),
+    "count_unread_notifications": Like(notifications.UnreadNotifications, "count_unread_notifications"),
+    "mark_notification_read": Like(notifications.UnreadNotifications, "mark_notification_read"),
+    "mark_all_notifications_read": Like(notifications.UnreadNotifications, "mark_all_notifications_read"),
     "list_applications": Like(coordination.ApplicationPage, "list_applications"),
     "decide_application": Like(coordination.ApplicationDecided, "reject_application"),
-    "get_preferences": Like(schemas.PreferencesAnswer, "get_preferences"),
-    "set_preferences": Like(schemas.PreferencesAnswer, "set_preferences"),
-    "get_profile": Like(schemas.ProfileAnswer, "get_profile"),
-    "set_profile": Like(schemas.ProfileAnswer, "set_profile"),
+    "get_preferences": Like(preferences.PreferencesAnswer, "get_preferences"),
+    "set_preferences": Like(preferences.PreferencesAnswer, "set_preferences"),
+    "get_profile": Like(preferences.ProfileAnswer, "get_profile"),
+    "set_profile": Like(preferences.ProfileAnswer, "set_profile"),
     "export_my_data": Like(me.ExportPage, "export_my_data"),
     "delete_account": Like(me.Left, "delete_account"),
 }

@@ -1,7 +1,9 @@
 """Blocks over HTTP: whom one wants nothing to do with. Never told to whom it is done."""
 
+from typing import Literal
 from uuid import UUID
 
+import msgspec
 from litestar import Response, Router, delete, get, post
 from litestar.params import FromPath
 
@@ -12,7 +14,21 @@ from care_collective.web.body import check_query
 from care_collective.web.security import MemberRequest
 
 
-@get("/", responses=schemas.answers(schemas.Blocks, *schemas.ALWAYS))
+class Block(msgspec.Struct, frozen=True):
+    """Somebody whom the caller has blocked, and since when."""
+
+    user: schemas.Person
+    created_at: schemas.Moment
+
+
+class Blocks(msgspec.Struct, frozen=True):
+    """Whom the caller has blocked, the latest first."""
+
+    success: Literal[True]
+    blocks: list[Block]
+
+
+@get("/", responses=schemas.answers(Blocks, *schemas.ALWAYS))
 async def list_blocks(request: MemberRequest) -> Response[bytes]:
     """Whom the caller has blocked, the latest first."""
     return replies.passed_on(await security.services(request).messaging.list_blocks(request.user))

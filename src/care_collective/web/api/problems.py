@@ -1,6 +1,6 @@
 """Problems over HTTP: a member tells that a conversation could not be opened or used."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 import msgspec
@@ -15,6 +15,14 @@ from care_collective.web.body import check_query
 from care_collective.web.security import MemberRequest
 
 
+class ProblemReported(msgspec.Struct, frozen=True):
+    """A report of a problem that was taken."""
+
+    success: Literal[True]
+    problem_id: UUID
+    message: str
+
+
 class Problem(msgspec.Struct, frozen=True):
     """What it was about, the code and reference that were shown, and words of up to 500 characters; each may be left
     out."""
@@ -26,7 +34,7 @@ class Problem(msgspec.Struct, frozen=True):
     words: Annotated[str | None, text.PROBLEM_WORDS.described] = None
 
 
-@post("/", responses=schemas.answers(schemas.ProblemReported, *schemas.ADDITIONS, Code.RATE_LIMITED, status=201))
+@post("/", responses=schemas.answers(ProblemReported, *schemas.ADDITIONS, Code.RATE_LIMITED, status=201))
 async def report_problem(request: MemberRequest, data: JSONBody[Problem]) -> Response[bytes]:
     """Tell that a conversation could not be opened or used. 5 an hour; an id that is not the caller's is left out."""
     answer = await security.services(request).messaging.report_problem(request.user, **msgspec.structs.asdict(data))

@@ -1,4 +1,7 @@
-"""The shapes of the API's answers, for its description. Handlers pass the functions' JSON on as it comes."""
+"""The shapes of answers that more than one room of the API gives, and what a handler declares of its answers.
+
+What one room alone answers stands in that room. Handlers pass the functions' JSON on as it comes.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +14,6 @@ from litestar.params import QueryParameter
 
 from care_collective import text
 from care_collective.errors import STATUS, Code
-from care_collective.notifications.told import Kind
 from care_collective.requests.service import Category, Status, Urgency
 
 # The largest seq there can be: past it a number is no place in a thread, and no integer of the database's.
@@ -144,43 +146,6 @@ class Unread(msgspec.Struct, frozen=True):
     notifications: int
 
 
-class NotificationRequest(msgspec.Struct, frozen=True):
-    """The request a notification is about; `accepted`: the reader is its helper."""
-
-    id: UUID
-    title: str
-    accepted: bool
-
-
-class Notification(msgspec.Struct, frozen=True):
-    """What the caller was told: what was done, by whom, about which request; `count` messages together."""
-
-    id: UUID
-    kind: Kind
-    count: int
-    actor: Person | None
-    help_request: NotificationRequest | None
-    conversation_id: UUID | None
-    created_at: Moment
-    updated_at: Moment
-    read_at: Moment | None
-
-
-class NotificationPage(msgspec.Struct, frozen=True):
-    """A page of notifications, newest first; `next_cursor` is null at the end."""
-
-    success: Literal[True]
-    notifications: list[Notification]
-    next_cursor: str | None
-
-
-class UnreadNotifications(msgspec.Struct, frozen=True):
-    """How many notifications are unread, up to 100."""
-
-    success: Literal[True]
-    unread: int
-
-
 class LiveState(msgspec.Struct, frozen=True):
     """The present state, as a live stream tells it: what is unread, and inbox rows that are new or changed."""
 
@@ -206,14 +171,6 @@ class Sent(msgspec.Struct, frozen=True):
     seq: int
 
 
-class ProblemReported(msgspec.Struct, frozen=True):
-    """A report of a problem that was taken."""
-
-    success: Literal[True]
-    problem_id: UUID
-    message: str
-
-
 class Marked(msgspec.Struct, frozen=True):
     """A reading mark."""
 
@@ -234,20 +191,6 @@ class Archived(msgspec.Struct, frozen=True):
 
     success: Literal[True]
     archived: bool
-
-
-class Block(msgspec.Struct, frozen=True):
-    """Somebody whom the caller has blocked, and since when."""
-
-    user: Person
-    created_at: Moment
-
-
-class Blocks(msgspec.Struct, frozen=True):
-    """Whom the caller has blocked, the latest first."""
-
-    success: Literal[True]
-    blocks: list[Block]
 
 
 class OwnConversation(msgspec.Struct, frozen=True):
@@ -304,38 +247,6 @@ class HelpRequestMoved(msgspec.Struct, frozen=True):
     message: str | None = None
 
 
-class Preferences(msgspec.Struct, frozen=True):
-    """What a member has chosen: times of day as 21:00; a null locale or time_zone is the community's."""
-
-    email: Literal["each", "daily", "off"]
-    quiet_from: str
-    quiet_to: str
-    offers_paused: bool
-    locale: Literal["en", "es"] | None
-    time_zone: str | None
-
-
-class PreferencesAnswer(msgspec.Struct, frozen=True):
-    """One's own preferences."""
-
-    success: Literal[True]
-    preferences: Preferences
-
-
-class Profile(msgspec.Struct, frozen=True):
-    """How a member is known to others."""
-
-    display_name: str
-    town: str | None
-
-
-class ProfileAnswer(msgspec.Struct, frozen=True):
-    """One's own profile."""
-
-    success: Literal[True]
-    profile: Profile
-
-
 class Restriction(msgspec.Struct, frozen=True):
     """What a coordinator has taken from a member, why and until when."""
 
@@ -377,59 +288,6 @@ class Me(msgspec.Struct, frozen=True):
     access_token: str | None = None
     token_type: Literal["bearer"] | None = None
     expires_in: int | None = None
-
-
-class Features(msgspec.Struct, frozen=True):
-    """Which features are on for the caller."""
-
-    messaging_v2: bool
-
-
-class Flag(msgspec.Struct, frozen=True):
-    """The flag as this node sees it; `alarm`: the stored stage cannot be read, or nothing has been read for 10 seconds.
-
-    `stale` is the latter: the state is the last one known. `generation` rises with every change of a flag.
-    `off_means` where who is outside V2 opens: in V1, or once that is retired nowhere, until V2 goes on.
-    `guard` is watching, or blind when it has seen nothing for 30 seconds; `alerts_not_sent` wait for another try.
-    """
-
-    messaging_v2: str
-    source: str
-    alarm: bool
-    stale: bool
-    generation: int
-    off_means: Literal["v1", "paused"]
-    guard: str
-    alerts_not_sent: int
-
-
-class Migrations(msgspec.Struct, frozen=True):
-    """How many migrations are applied, and why the database is not this release's where it is not."""
-
-    applied: int
-    problem: str | None
-
-
-class Health(msgspec.Struct, frozen=True):
-    """How a node and its database are. What asks the database is absent while that is away.
-
-    `listening`: what other nodes do is heard at once; otherwise live streams find it within seconds.
-    """
-
-    version: str
-    flag: Flag
-    status: Literal["ok", "behind", "unavailable"]
-    database: Literal["reached", "away", "unknown"]
-    listening: bool
-    server_version: int | None = None
-    migrations: Migrations | None = None
-    outbox_lag_seconds: float | None = None
-
-
-class State(msgspec.Struct, frozen=True):
-    """Whether a node answers, or can serve."""
-
-    status: Literal["ok", "behind", "unavailable"]
 
 
 @dataclass

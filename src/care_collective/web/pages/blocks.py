@@ -10,7 +10,7 @@ from litestar.response import Redirect
 
 from care_collective.errors import CareError, Code
 from care_collective.web import security
-from care_collective.web.api.schemas import Blocks
+from care_collective.web.api.blocks import Blocks
 from care_collective.web.pages import forms
 from care_collective.web.pages.rendering import AnyRequest, page, require_member
 from care_collective.web.pages.requests import notice_of

@@ -11,7 +11,7 @@ from litestar.response import Redirect
 from care_collective.errors import CareError, Code
 from care_collective.notifications.told import Filter
 from care_collective.web import security
-from care_collective.web.api.schemas import NotificationPage
+from care_collective.web.api.notifications import NotificationPage
 from care_collective.web.pages import forms
 from care_collective.web.pages.rendering import AnyRequest, page, require_member
 from care_collective.web.pages.requests import notice_of

@@ -12,7 +12,7 @@ from litestar.response import Redirect
 from care_collective.accounts.preferences import LETTERS, Choices, Letters, Locale, Presented
 from care_collective.errors import CareError, Code
 from care_collective.web import security
-from care_collective.web.api.schemas import PreferencesAnswer
+from care_collective.web.api.preferences import PreferencesAnswer
 from care_collective.web.pages import forms
 from care_collective.web.pages.rendering import AnyRequest, Member, page, require_member
 from care_collective.web.pages.requests import notice_of
