@@ -69,13 +69,13 @@ async def test_every_answer_of_the_description_has_its_type_member_by_member(doc
         for content in answer["content"].values()
         for one in content["schema"].get("oneOf", [content["schema"]])
     }
-    assert answered <= set(TYPES), "answers that the client has no type for: add them to client/models.py"
+    assert answered <= set(TYPES), "answers that the client has no type for: add them to client/models"
     _, own = msgspec.json.schema_components(TYPES.values())
     for name in TYPES:
         mine, theirs = members(own["Problem" if name == "Error" else name]), members(described[name])
         if name == "Error":  # whoever stands in front of the server answers with less
             theirs |= dict.fromkeys(("code", "request_id"), (frozenset({"string", "null"}), False))
-        assert mine == theirs, f"{name} is not as described: mend client/models.py"
+        assert mine == theirs, f"{name} is not as described: mend client/models"
 
 
 class Heard(msgspec.Struct):
