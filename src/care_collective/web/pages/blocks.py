@@ -8,12 +8,11 @@ from litestar import Response, Router, get, post
 from litestar.params import FromPath
 from litestar.response import Redirect
 
-from care_collective.errors import CareError, Code
+from care_collective.errors import CareError
 from care_collective.web import security
 from care_collective.web.api.blocks import Blocks
 from care_collective.web.pages import forms
 from care_collective.web.pages.rendering import AnyRequest, page, require_member
-from care_collective.web.pages.requests import notice_of
 
 _AT: Final = "/settings/blocks"
 
@@ -24,7 +23,7 @@ async def blocks(request: AnyRequest) -> Response[str]:
     return await _page(request, errors={})
 
 
-async def _page(request: AnyRequest, *, errors: dict[str, str], status: int = 200) -> Response[str]:
+async def _page(request: AnyRequest, *, status: int = 200, **context: Any) -> Response[str]:  # noqa: ANN401
     member = await require_member(request)
     answer = await security.services(request).messaging.list_blocks(request.user)
     return await page(
@@ -33,9 +32,9 @@ async def _page(request: AnyRequest, *, errors: dict[str, str], status: int = 20
         member=member,
         status=status,
         blocks=msgspec.json.decode(answer.success(), type=Blocks).blocks,
-        errors=errors,
-        done=notice_of(request, frozenset({"unblocked"})),
+        done=forms.notice_of(request, frozenset({"unblocked"})),
         verb_key=forms.new_key(request),
+        **context,
     )
 
 
@@ -47,10 +46,7 @@ async def unblock(request: AnyRequest, user_id: FromPath[UUID]) -> Response[Any]
         _, caller = await forms.author(request, form)
         (await security.services(request).messaging.unblock_user(caller, user_id)).success()
     except CareError as error:
-        if error.code is Code.UNAUTHENTICATED:
-            return await forms.sign_in_again(request, form, _AT)
-        again = await _page(request, errors=forms.fields_of(error), status=error.status)
-        return forms.with_error(request, again, error)
+        return await forms.refused(request, error, form, _page, back=_AT)
     return forms.see_other(f"{_AT}?done=unblocked")
 
 

@@ -1,5 +1,6 @@
 """Pages for coordinators: who wants to join."""
 
+from functools import partial
 from typing import Any, cast
 from uuid import UUID
 
@@ -13,7 +14,6 @@ from care_collective.web import security
 from care_collective.web.api.coordination import ApplicationPage
 from care_collective.web.pages import forms
 from care_collective.web.pages.rendering import AnyRequest, page, require_member
-from care_collective.web.pages.requests import notice_of
 
 _AT = "/coordinator/approvals"
 _NOTICES = frozenset({"approved", "rejected"})
@@ -39,7 +39,7 @@ async def _page(request: AnyRequest, *, about: UUID | None, status: int = 200, *
         found=msgspec.json.decode(answer.success(), type=ApplicationPage),
         waiting=waiting,
         about=about,
-        done=notice_of(request, _NOTICES),
+        done=forms.notice_of(request, _NOTICES),
         verb_key=forms.new_key(request),
         **context,
     )
@@ -58,16 +58,7 @@ async def decide(request: AnyRequest, applicant_id: FromPath[UUID], decision: Fr
         )
         status = answer.data()["status"]
     except CareError as error:
-        if error.code is Code.UNAUTHENTICATED:
-            return await forms.sign_in_again(request, form, _AT)
-        again = await _page(
-            request,
-            about=applicant_id,
-            status=error.status,
-            form=forms.kept(request, form, error),
-            errors=forms.fields_of(error),
-        )
-        return forms.with_error(request, again, error)
+        return await forms.refused(request, error, form, partial(_page, about=applicant_id), back=_AT)
     return forms.see_other(f"{_AT}?done={status}")
 
 

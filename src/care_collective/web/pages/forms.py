@@ -1,7 +1,7 @@
 """Forms as people send them: what was typed, that it is theirs to send, once, and kept when it could not be sent."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -18,6 +18,8 @@ from care_collective.web.errors import log_fault
 from care_collective.web.pages.language import mark as _
 from care_collective.web.pages.rendering import TYPED, AnyRequest, Member, page, require_member
 
+# Makes a page again of the request and, by name, status, form and errors.
+Shown = Callable[..., Awaitable[Response[str]]]
 _LONGEST_PATH: Final = 2000
 _KEY: Final = "key"
 # The reason of a refusal: the form is not of who is signed in now.
@@ -93,6 +95,12 @@ def see_other(path: str) -> Redirect:
     return Redirect(path, status_code=303)
 
 
+def notice_of(request: AnyRequest, known: frozenset[str]) -> str:
+    """What has just been done, where the address that a form led to says so; '' for anything else."""
+    done = request.query_params.get("done", "")
+    return done if done in known else ""
+
+
 def fields_of(error: CareError) -> dict[str, str]:
     """What to mend, by field; what belongs to none under the name form."""
     if error.reason == "csrf":
@@ -114,6 +122,19 @@ def with_error(request: AnyRequest, answer: Response[Any], error: CareError) -> 
     if "retry_after" in error.extras:
         answer.headers["Retry-After"] = str(error.extras["retry_after"])
     return answer
+
+
+async def refused(
+    request: AnyRequest, error: CareError, form: Mapping[str, str], shown: Shown, *, back: str
+) -> Response[Any]:
+    """What answers a refused form: the page that `shown` makes again, with what was typed.
+
+    Where the session has ended it is the sign-in form, which carries that along; with nothing typed it leads to `back`.
+    """
+    if error.code is Code.UNAUTHENTICATED:
+        return await sign_in_again(request, form, back)
+    again = await shown(request, status=error.status, form=kept(request, form, error), errors=fields_of(error))
+    return with_error(request, again, error)
 
 
 async def sign_in_again(request: AnyRequest, form: Mapping[str, str], back: str) -> Response[Any]:

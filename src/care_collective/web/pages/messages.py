@@ -20,7 +20,6 @@ from care_collective.web.api.schemas import LAST_SEQ, ConversationPage, MessageP
 from care_collective.web.pages import forms, threads
 from care_collective.web.pages.language import mark as _
 from care_collective.web.pages.rendering import AnyRequest, Member, frame, page, render, require_member
-from care_collective.web.pages.requests import notice_of
 
 PAGE: Final = 50
 # What a thread says once, after a form led to it.
@@ -110,7 +109,7 @@ async def _thread(request: AnyRequest, conversation_id: UUID, member: Member, **
             "older": first if first > 0 else None,
             "newer": last if last < conversation.last_seq else None,
             "after": conversation.last_seq,
-            "done": notice_of(request, NOTICES),
+            "done": forms.notice_of(request, NOTICES),
             "verb_key": forms.new_key(request),
             **context,
         },

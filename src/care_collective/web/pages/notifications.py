@@ -14,7 +14,6 @@ from care_collective.web import security
 from care_collective.web.api.notifications import NotificationPage
 from care_collective.web.pages import forms
 from care_collective.web.pages.rendering import AnyRequest, page, require_member
-from care_collective.web.pages.requests import notice_of
 
 _AT = "/notifications"
 
@@ -38,7 +37,7 @@ async def _page(request: AnyRequest, *, status: int = 200, **context: Any) -> Re
         status=status,
         found=msgspec.json.decode(answer.success(), type=NotificationPage),
         filter=filter_,
-        done=notice_of(request, frozenset({"all-read"})),
+        done=forms.notice_of(request, frozenset({"all-read"})),
         verb_key=forms.new_key(request),
         **context,
     )
@@ -52,7 +51,7 @@ async def mark(request: AnyRequest, notification_id: FromPath[UUID]) -> Response
         _, caller = await forms.author(request, form)
         (await security.services(request).notifications.mark_read(caller, notification_id)).success()
     except CareError as error:
-        return await _refused(request, form, error)
+        return await _refused(request, error)
     return forms.see_other(f"{_AT}?filter=unread" if form["filter"] == "unread" else _AT)
 
 
@@ -64,18 +63,15 @@ async def mark_all(request: AnyRequest) -> Response[Any]:
         _, caller = await forms.author(request, form)
         (await security.services(request).notifications.mark_all_read(caller)).success()
     except CareError as error:
-        return await _refused(request, form, error)
+        return await _refused(request, error)
     return forms.see_other(f"{_AT}?done=all-read")
 
 
-async def _refused(request: AnyRequest, form: dict[str, str], error: CareError) -> Response[Any]:
+async def _refused(request: AnyRequest, error: CareError) -> Response[Any]:
     """The list again, with the refusal; nothing was typed that could be lost."""
-    if error.code is Code.UNAUTHENTICATED:
-        return await forms.sign_in_again(request, {}, _AT)
     if error.code is Code.NOT_FOUND:
         raise error
-    again = await _page(request, status=error.status, errors=forms.fields_of(error))
-    return forms.with_error(request, again, error)
+    return await forms.refused(request, error, {}, _page, back=_AT)
 
 
 @get([_AT + "/{notification_id:uuid}/read", _AT + "/read-all"])

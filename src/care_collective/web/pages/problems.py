@@ -4,7 +4,7 @@ from typing import Any
 
 from litestar import Response, Router, get, post
 
-from care_collective.errors import CareError, Code
+from care_collective.errors import CareError
 from care_collective.web import security
 from care_collective.web.pages import forms
 from care_collective.web.pages.rendering import AnyRequest, page, require_member
@@ -15,7 +15,7 @@ async def tell_form(request: AnyRequest) -> Response[str]:
     """The form, with the code and reference that the error had; or that it has been sent."""
     query = request.query_params
     form = {"code": query.get("code", ""), "reference": query.get("reference", "")}
-    return await _page(request, form, told="told" in query)
+    return await _page(request, form=form, errors={}, told="told" in query)
 
 
 @post("/problems")
@@ -34,19 +34,14 @@ async def tell(request: AnyRequest) -> Response[Any]:
         )
         answer.success()
     except CareError as error:
-        if error.code is Code.UNAUTHENTICATED:
-            return await forms.sign_in_again(request, form, "/problems")
-        again = await _page(
-            request, forms.kept(request, form, error), status=error.status, errors=forms.fields_of(error), told=False
-        )
-        return forms.with_error(request, again, error)
+        return await forms.refused(request, error, form, _page, back="/problems")
     return forms.see_other("/problems?told")
 
 
-async def _page(request: AnyRequest, form: dict[str, str], **context: Any) -> Response[str]:  # noqa: ANN401
+async def _page(request: AnyRequest, *, form: dict[str, str], told: bool = False, **context: Any) -> Response[str]:  # noqa: ANN401
     member = await require_member(request)
     form = {"key": forms.new_key(request), **form}
-    return await page(request, "problems/tell.html", member=member, form=form, **{"errors": {}, **context})
+    return await page(request, "problems/tell.html", member=member, form=form, told=told, **context)
 
 
 router = Router("/", include_in_schema=False, route_handlers=[tell_form, tell])

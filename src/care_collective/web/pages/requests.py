@@ -1,6 +1,7 @@
 """Help requests as pages: browse, read, offer, ask, one's own, and what an owner does with them."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, cast
 from uuid import UUID
 
@@ -23,17 +24,11 @@ from care_collective.web.api.schemas import (
 )
 from care_collective.web.pages import forms
 from care_collective.web.pages.language import mark as _
-from care_collective.web.pages.rendering import AnyRequest, page, require_member
+from care_collective.web.pages.rendering import AnyRequest, Member, page, require_member
 
 ASKED = ("title", "description", "category", "urgency", "exchange_offer")
 # What a page says once, after a form led to it.
 NOTICES = frozenset({"asked", "changed", "completed", "cancelled", "reopened"})
-
-
-def notice_of(request: AnyRequest, known: frozenset[str]) -> str:
-    """What has just been done, where the address says so; '' for anything else."""
-    done = request.query_params.get("done", "")
-    return done if done in known else ""
 
 
 def _choice(request: AnyRequest, name: str, choices: tuple[Any, ...]) -> Any:  # noqa: ANN401  one of the choices
@@ -92,11 +87,25 @@ async def ask_form(request: AnyRequest) -> Response[str]:
     """The form to ask for help."""
     member = await require_member(request)
     form = {"urgency": "normal", "key": forms.new_key(request)}
-    return await _ask_page(request, member=member, form=form, errors={}, edited=None)
+    return await _ask_page(request, member=member, form=form, errors={})
 
 
-async def _ask_page(request: AnyRequest, **context: Any) -> Response[str]:  # noqa: ANN401
-    return await page(request, "requests/ask.html", categories=CATEGORIES, urgencies=URGENCIES, **context)
+async def _ask_page(
+    request: AnyRequest,
+    *,
+    member: Member | None = None,
+    edited: UUID | None = None,
+    **context: Any,  # noqa: ANN401
+) -> Response[str]:
+    return await page(
+        request,
+        "requests/ask.html",
+        member=member or await require_member(request),
+        edited=edited,
+        categories=CATEGORIES,
+        urgencies=URGENCIES,
+        **context,
+    )
 
 
 def _asked(form: Mapping[str, str]) -> Ask:
@@ -119,24 +128,8 @@ async def ask(request: AnyRequest) -> Response[Any]:
         answer = await security.services(request).requests.create(caller, _asked(form))
         made = answer.data()["help_request_id"]
     except CareError as error:
-        return await _ask_again(request, form, error, edited=None)
+        return await forms.refused(request, error, form, _ask_page, back="/requests/new")
     return forms.see_other(f"/requests/{made}?done=asked")
-
-
-async def _ask_again(
-    request: AnyRequest, form: dict[str, str], error: CareError, *, edited: UUID | None
-) -> Response[Any]:
-    if error.code is Code.UNAUTHENTICATED:
-        return await forms.sign_in_again(request, form, "/requests/new")
-    again = await _ask_page(
-        request,
-        member=await require_member(request),
-        status=error.status,
-        form=forms.kept(request, form, error),
-        errors=forms.fields_of(error),
-        edited=edited,
-    )
-    return forms.with_error(request, again, error)
 
 
 async def _read(request: AnyRequest, help_request_id: UUID) -> HelpRequest:
@@ -163,7 +156,8 @@ async def edit(request: AnyRequest, help_request_id: FromPath[UUID]) -> Response
         _, caller = await forms.author(request, form)
         (await security.services(request).requests.update(caller, help_request_id, _asked(form))).success()
     except CareError as error:
-        return await _ask_again(request, form, error, edited=help_request_id)
+        shown = partial(_ask_page, edited=help_request_id)
+        return await forms.refused(request, error, form, shown, back="/requests/new")
     return forms.see_other(f"/requests/{help_request_id}?done=changed")
 
 
@@ -191,7 +185,7 @@ async def _request_page(request: AnyRequest, help_request_id: UUID, **context: A
         one=one,
         offers=offers,
         cursor=cursor,
-        done=notice_of(request, NOTICES),
+        done=forms.notice_of(request, NOTICES),
         verb_key=forms.new_key(request),
         **context,
     )

@@ -19,7 +19,6 @@ from care_collective.web import security
 from care_collective.web.pages import charts, forms
 from care_collective.web.pages.language import mark as _
 from care_collective.web.pages.rendering import AnyRequest, page, require_member
-from care_collective.web.pages.requests import notice_of
 from care_collective.web.pages.standing import concerns, standing
 
 PATH: Final = "/operator/rollout"
@@ -48,7 +47,7 @@ _VERBS: Final = {
 @get(PATH)
 async def see(request: AnyRequest) -> Response[str]:
     """How the rollout stands, with every form that may be used now."""
-    return await _page(request, done=notice_of(request, NOTICES))
+    return await _page(request, done=forms.notice_of(request, NOTICES))
 
 
 @get(f"{PATH}/live")

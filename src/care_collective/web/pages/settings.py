@@ -10,12 +10,11 @@ from litestar import Response, Router, get, post
 from litestar.response import Redirect
 
 from care_collective.accounts.preferences import LETTERS, Choices, Letters, Locale, Presented
-from care_collective.errors import CareError, Code
+from care_collective.errors import CareError
 from care_collective.web import security
 from care_collective.web.api.preferences import PreferencesAnswer
 from care_collective.web.pages import forms
 from care_collective.web.pages.rendering import AnyRequest, Member, page, require_member
-from care_collective.web.pages.requests import notice_of
 
 CHOSEN: Final = ("email", "quiet_from", "quiet_to", "offers_paused", "locale", "time_zone")
 PRESENTED: Final = ("display_name", "town")
@@ -50,33 +49,29 @@ async def _stored(request: AnyRequest, member: Member) -> dict[str, str]:
     }
 
 
-async def _settings_page(
-    request: AnyRequest, *, typed: Mapping[str, str] | None = None, errors: Mapping[str, str] | None = None,
-    status: int = 200,
-) -> Response[str]:  # fmt: skip
+async def _page(
+    request: AnyRequest, *, form: Mapping[str, str], errors: Mapping[str, str], status: int = 200
+) -> Response[str]:
     """The page, with what was typed in one of its forms. Whoever is banned finds why, and their own data, alone."""
     member = await require_member(request)
-    form: dict[str, str] | None = None
-    if member.may_enter:
-        form = {**await _stored(request, member), **(typed or {})}
     return await page(
         request,
         "settings/settings.html",
         member=member,
         status=status,
-        form=form,
-        errors=errors or {},
+        form={**await _stored(request, member), **form} if member.may_enter else None,
+        errors=errors,
         letters=LETTERS,
         languages=LANGUAGES,
         zones=zones(),
-        done=notice_of(request, NOTICES),
+        done=forms.notice_of(request, NOTICES),
     )
 
 
 @get("/settings")
 async def settings(request: AnyRequest) -> Response[str]:
     """What one has chosen, to be changed."""
-    return await _settings_page(request)
+    return await _page(request, form={}, errors={})
 
 
 def _choices(form: Mapping[str, str]) -> Choices:
@@ -99,7 +94,7 @@ async def choose(request: AnyRequest) -> Response[Any]:
         _, caller = await forms.author(request, form)
         (await security.services(request).preferences.set(caller, _choices(form))).success()
     except CareError as error:
-        return await _refused(request, form, error)
+        return await forms.refused(request, error, form, _page, back="/settings")
     return forms.see_other("/settings?done=saved")
 
 
@@ -112,17 +107,8 @@ async def present(request: AnyRequest) -> Response[Any]:
         presented = Presented(display_name=form["display_name"], town=form["town"])
         (await security.services(request).preferences.set_profile(caller, presented)).success()
     except CareError as error:
-        return await _refused(request, form, error)
+        return await forms.refused(request, error, form, _page, back="/settings")
     return forms.see_other("/settings?done=profile")
-
-
-async def _refused(request: AnyRequest, form: dict[str, str], error: CareError) -> Response[Any]:
-    if error.code is Code.UNAUTHENTICATED:
-        return await forms.sign_in_again(request, form, "/settings")
-    again = await _settings_page(
-        request, typed=forms.kept(request, form, error), errors=forms.fields_of(error), status=error.status
-    )
-    return forms.with_error(request, again, error)
 
 
 @get("/settings/profile")
