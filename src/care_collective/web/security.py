@@ -86,8 +86,10 @@ async def identify(connection: Connection) -> Caller:
     request_id = connection.scope["state"]["request_id"]
     token = session_token(connection)
     session = await sessions.read(services(connection).database, token) if token else None
-    if session is None:
-        return Caller(None, await host_community_id(connection), request_id=request_id)
+    here = await host_community_id(connection)
+    # At another community's address a session is nobody's: nobody writes in one place under the other's name.
+    if session is None or here not in {None, session.community_id}:
+        return Caller(None, here, request_id=request_id)
     return Caller(session.user_id, session.community_id, idempotency_key(connection), request_id)
 
 
