@@ -131,6 +131,7 @@ async def _again(request: AnyRequest, template: str, error: CareError, form: dic
 @post("/sign-out")
 async def sign_out(request: AnyRequest) -> Redirect:
     """Ends this browser's session."""
+    security.check_origin(request)
     form = await forms.read(request, security.CSRF_FIELD)
     security.check_csrf(request, form[security.CSRF_FIELD])
     token = security.session_token(request)
