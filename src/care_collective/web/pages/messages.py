@@ -118,8 +118,8 @@ async def _thread(request: AnyRequest, conversation_id: UUID, member: Member, **
 
 async def _mark(request: AnyRequest, found: MessagePage, member: Member) -> Member:
     """Marks a thread as read up to the last message shown, where any was unread; the member who has less to read."""
-    # A browser that fetches a page ahead of its reader reads nothing.
-    ahead = "sec-purpose" in request.headers or "purpose" in request.headers
+    # A browser that fetches a page ahead of its reader reads nothing, and a refused form writes nothing.
+    ahead = "sec-purpose" in request.headers or "purpose" in request.headers or request.method != "GET"
     # Of an end or an answer one can be told where nothing is unread.
     nothing = found.conversation.unread == 0 and member.unread.notifications == 0
     if not found.messages or nothing or ahead:
