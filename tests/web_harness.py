@@ -12,6 +12,8 @@ from uuid import UUID, uuid4
 
 import httpx
 import msgspec
+from litestar import Litestar
+from litestar.routes import HTTPRoute
 
 from care_collective.accounts import tokens
 from care_collective.db.listen import Listener
@@ -21,6 +23,7 @@ from care_collective.rollout.guard.watch import LOOK_SECONDS, Guard
 from care_collective.settings import Settings
 from care_collective.web.app import make_app
 from care_collective.web.edge import Edge
+from care_collective.web.errors import is_for_programs
 from care_collective.web.server import Server, make_config
 from care_collective.web.services import Services, make_services, utc_now
 from harness import Care, Person, Town
@@ -97,6 +100,16 @@ def application_of(services: Services) -> Edge:
     made = _Lent(services)
     _APPLICATIONS.append((made, make_app(cast(Services, made))))
     return _APPLICATIONS[-1][1]
+
+
+def pages_of(services: Services) -> list[tuple[str, set[str]]]:
+    """Every place of the router that people see, as the router writes it, with its methods."""
+    routes = cast(Litestar, application_of(services)._app).routes
+    return [
+        (route.path_format, set(route.methods))
+        for route in routes
+        if isinstance(route, HTTPRoute) and not is_for_programs(route.path) and not route.path.startswith("/static")
+    ]
 
 
 def browser(services: Services, town: Town, *, address: tuple[str, int] = ADDRESS) -> Client:
