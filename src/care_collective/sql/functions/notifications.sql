@@ -21,18 +21,7 @@ begin
      and p.user_id = p_user_id
      and p.user_id is distinct from p_actor_id
      and p.deleted_at is null
-     and not exists (
-       select 1
-         from public.user_blocks b
-        where b.community_id = p_community_id
-          and b.blocker_id = p_user_id
-          and b.blocked_id = p_actor_id)
-     and not exists (
-       select 1
-         from public.user_blocks b
-        where b.community_id = p_community_id
-          and b.blocker_id = p_actor_id
-          and b.blocked_id = p_user_id)
+     and not care.is_blocked(p_community_id, p_user_id, p_actor_id)
   on conflict (community_id, user_id, conversation_id) where kind = 'message.received' and read_at is null do update
     set count = n.count + 1,
         actor_id = excluded.actor_id,
@@ -79,18 +68,7 @@ begin
    where t.community_id = p_community_id
      and t.help_request_id = p_help_request_id
      and t.helper_id is distinct from p_actor_id
-     and not exists (
-       select 1
-         from public.user_blocks b
-        where b.community_id = p_community_id
-          and b.blocker_id = t.helper_id
-          and b.blocked_id = p_actor_id)
-     and not exists (
-       select 1
-         from public.user_blocks b
-        where b.community_id = p_community_id
-          and b.blocker_id = p_actor_id
-          and b.blocked_id = t.helper_id);
+     and not care.is_blocked(p_community_id, t.helper_id, p_actor_id);
 end
 $$;
 comment on function care.notify_helpers(uuid, text, uuid, uuid) is
