@@ -187,7 +187,10 @@ async def test_looking_changes_nothing_and_is_the_owners(town: Town) -> None:
 
 
 async def test_every_kind_of_violation_has_its_next_step(shared: Care) -> None:
-    body = await shared.owner.fetchval("select prosrc from pg_proc where oid = 'care.violations()'::regprocedure")
+    body = await shared.owner.fetchval(
+        "select string_agg(prosrc, E'\n') from pg_proc "
+        "where oid in ('care.violations()'::regprocedure, 'care.half_deleted()'::regprocedure)"
+    )
     assert set(re.findall(r"^\s*select '(\w+)', ", body, flags=re.MULTILINE)) == set(NEXT_STEPS)
 
 

@@ -1,5 +1,54 @@
 -- Violations: row states the product must never have. Run with the owner's URL; nothing is changed.
 
+create or replace function care.half_deleted()
+returns table (kind text, engine text, community_id uuid, subject uuid, detail text)
+stable
+set search_path = pg_catalog, pg_temp
+language sql
+as $$
+  -- a former member whose conversation still takes messages, ...
+  select 'former_member_active', t.version, t.community_id, t.id, 'member ' || p.user_id
+    from public.profiles p
+    join public.conversation_members m
+      on m.community_id = p.community_id
+     and m.user_id = p.user_id
+    join care.threads t
+      on t.community_id = m.community_id
+     and t.id = m.conversation_id
+   where p.deleted_at is not null
+     and t.status = 'active'
+   union all
+  -- ... whose request goes on, or who is still to help with one, ...
+  select 'former_member_active', 'both', r.community_id, r.id, 'member ' || p.user_id
+    from public.profiles p
+    join public.help_requests r
+      on r.community_id = p.community_id
+     and p.user_id in (r.user_id, r.helper_id)
+   where p.deleted_at is not null
+     and r.status in ('open', 'in_progress')
+   union all
+  -- ... or whose data are still there
+  select 'former_member_not_erased', 'both', p.community_id, p.user_id, 'profile'
+    from public.profiles p
+   where p.deleted_at is not null
+     and (p.display_name <> 'Former member'
+          or num_nonnulls(p.town, p.application_words, p.decision_reason) > 0
+          or exists (
+            select 1
+              from care.sessions s
+             where s.community_id = p.community_id
+               and s.user_id = p.user_id))
+   union all
+  select 'former_member_not_erased', 'both', p.community_id, p.user_id, 'account'
+    from public.profiles p
+    join care.users u
+      on u.id = p.user_id
+   where u.deleted_at is not null
+     and (u.email <> 'deleted:' || u.id
+          or exists (select 1 from care.credentials c where c.user_id = u.id))
+$$;
+comment on function care.half_deleted() is 'The violations of former members: what a deletion had to end or erase and is still there.';
+
 create or replace function care.violations()
 returns table (kind text, engine text, community_id uuid, subject uuid, detail text)
 stable
@@ -97,45 +146,7 @@ as $$
    where r.status = 'in_progress'
      and r.helper_id is null
    union all
-  -- half deleted: a former member whose conversation still takes messages, ...
-  select 'former_member_active', t.version, t.community_id, t.id, 'member ' || p.user_id
-    from public.profiles p
-    join public.conversation_members m
-      on m.community_id = p.community_id
-     and m.user_id = p.user_id
-    join care.threads t
-      on t.community_id = m.community_id
-     and t.id = m.conversation_id
-   where p.deleted_at is not null
-     and t.status = 'active'
-   union all
-  -- ... whose request goes on, or who is still to help with one, ...
-  select 'former_member_active', 'both', r.community_id, r.id, 'member ' || p.user_id
-    from public.profiles p
-    join public.help_requests r
-      on r.community_id = p.community_id
-     and p.user_id in (r.user_id, r.helper_id)
-   where p.deleted_at is not null
-     and r.status in ('open', 'in_progress')
-   union all
-  -- ... or whose data are still there
-  select 'former_member_not_erased', 'both', p.community_id, p.user_id, 'profile'
-    from public.profiles p
-   where p.deleted_at is not null
-     and (p.display_name <> 'Former member'
-          or num_nonnulls(p.town, p.application_words, p.decision_reason) > 0
-          or exists (
-            select 1
-              from care.sessions s
-             where s.community_id = p.community_id
-               and s.user_id = p.user_id))
-   union all
-  select 'former_member_not_erased', 'both', p.community_id, p.user_id, 'account'
-    from public.profiles p
-    join care.users u
-      on u.id = p.user_id
-   where u.deleted_at is not null
-     and (u.email <> 'deleted:' || u.id
-          or exists (select 1 from care.credentials c where c.user_id = u.id))
+  select h.kind, h.engine, h.community_id, h.subject, h.detail
+    from care.half_deleted() h
 $$;
 comment on function care.violations() is 'Every row state the product must never have, with its kind and engine; a sound database has none.';
