@@ -70,7 +70,7 @@ async def test_what_the_deployment_lacks_is_a_no_each(site: Site) -> None:
     await site.run("update care.backups set made_at = now() - interval '25 hours'")
     await site.run("update care.rollout_nodes set release = '0.0.9', source = 'environment:stage'")
     await site.run("update care.rollout_flags set stage = 'half'")
-    await site.run("update care.users set deleted_at = now()")
+    await site.run("update care.users set deleted_at = now(), email = 'deleted:' || id")
     town = await site.care.town()
     owner, helper = await town.member(), await town.member()
     request = await town.request(owner)
