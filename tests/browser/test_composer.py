@@ -8,7 +8,8 @@ import pytest
 from playwright.async_api import Locator, Page, Route, expect
 
 from browser.conftest import Site, Visitor
-from browser.test_pages import violations
+from browser.looks import violations
+
 from browser.test_talking import window
 from care_collective.accounts import sessions
 from harness import Person

@@ -1,19 +1,12 @@
 """The account pages as people use them: with and without scripts, by keyboard, on a phone, with large text."""
 
 import pytest
-from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 from playwright.async_api import Page, expect
 
 from browser.conftest import Site, Visitor
+from browser.looks import violations
 from harness import Person
 from web_harness import PASSWORD, fresh_email
-
-# axe would otherwise fetch style sheets by script to inspect them, which the CSP refuses.
-AXE = {
-    "preload": False,
-    "resultTypes": ["violations"],
-    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
-}
 
 
 async def join(page: Page, email: str) -> None:
@@ -47,13 +40,6 @@ async def approve(site: Site, email: str) -> None:
         "update public.profiles set verification_status = 'approved' where user_id = $1",
         (await person_of(site, email)).user_id,
     )
-
-
-async def violations(page: Page, *rules: str) -> list[str]:
-    """What axe finds wrong with a page, by all its rules or by these."""
-    options = AXE | {"runOnly": list(rules)} if rules else AXE
-    found = (await Axe().run(page, options=options)).response["violations"]
-    return [f"{page.url}: {v['id']}: {[node['html'] for node in v['nodes']]}" for v in found]
 
 
 @pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])

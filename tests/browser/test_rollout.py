@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from browser.conftest import Site, Visitor
-from browser.test_pages import violations
+from browser.looks import violations
 from browser.test_talking import window
 from database.test_outcomes import Node
 from harness import Person

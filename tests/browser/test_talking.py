@@ -1,12 +1,14 @@
 """Asking, offering and talking as people do: two windows, with and without scripts, by keyboard, large, in the dark."""
 
+import re
 from dataclasses import dataclass
 
 import pytest
 from playwright.async_api import Page, expect
 
 from browser.conftest import Site, Visitor
-from browser.test_pages import WINDOWS, violations
+from browser.looks import SMALL, TINY, violations
+from browser.test_pages import WINDOWS
 from care_collective.accounts import sessions
 from harness import FIRST_WORDS, Person
 
@@ -44,94 +46,69 @@ async def window(visit: Visitor, site: Site, person: Person, **options: object) 
     return opened.page
 
 
-@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
-async def test_two_neighbours_ask_offer_answer_accept_and_complete(visit: Visitor, site: Site, scripts: bool) -> None:
-    maria, sam = await site.town.member("Maria"), await site.town.member("Sam")
-    owner = await window(visit, site, maria, java_script_enabled=scripts)
-    helper = await window(visit, site, sam, java_script_enabled=scripts, viewport={"width": 360, "height": 740})
-    title = f"A crutch for a week, {'with' if scripts else 'without'}"
-    await owner.goto("/requests")
-    await owner.get_by_role("link", name="Ask for help").first.click()
-    await owner.get_by_label("What do you need?").fill(title)
-    await owner.get_by_label("Kind of help").select_option(label="Health and care")
-    await owner.get_by_label("A few more words").fill("Ours is being mended.\nTen days at most.")
-    await owner.get_by_role("button", name="Ask my neighbours").click()
-    await expect(owner.get_by_role("status")).to_contain_text("Your request is up")
-
-    await helper.goto("/requests")
-    await helper.get_by_label("Search for words").fill(title.upper())
-    await helper.get_by_role("button", name="Show").click()
-    await helper.get_by_role("link", name=title).click()
-    await helper.get_by_label("Your first message").fill("There is a pair in my cellar.\nTonight?")
-    await helper.get_by_role("button", name="Send my offer").dblclick()
-    await expect(helper.get_by_role("status")).to_contain_text("Your offer is sent")
-    await expect(helper.locator("#latest")).to_be_visible()
-    assert await site.town.count("care.threads", f"helper_id = '{sam.user_id}'") == 1
-    await helper.reload()
-
-    await owner.get_by_role("navigation", name="Main").get_by_role("link", name="My requests").click()
-    await expect(owner.get_by_role("heading", name="One neighbour has written")).to_be_visible()
-    await owner.get_by_role("link", name="Sam").click()
-    answer = owner.get_by_label("Your message", exact=True)
-    await answer.click()
-    await owner.keyboard.type("Tonight would be wonderful.")
-    await owner.keyboard.press("Enter")
-    await owner.keyboard.type("Second door on the left.")
-    await owner.get_by_role("button", name="Send").click()
-    await expect(answer).to_have_value("")
-    await owner.get_by_role("button", name="Accept this offer").click()
-    await expect(owner.get_by_role("status")).to_contain_text("You have accepted this offer")
-
-    if scripts:  # it has been read already, in the page that stayed open
-        await expect(helper.locator("#latest")).to_contain_text("Second door on the left.")
-        await expect(owner.locator("#mark")).to_contain_text("Read")
-    await helper.get_by_role("link", name="Messages").first.click()
-    if not scripts:
-        await expect(helper.get_by_role("link", name="Maria")).to_contain_text("1 new")
-    await helper.get_by_role("link", name="Maria").click()
-    await expect(helper.get_by_text("Second door on the left.").last).to_be_in_viewport()
-    await expect(helper.get_by_text("You are helping").last).to_be_visible()
-    await owner.locator("summary", has_text="Options").click()
-    await owner.get_by_role("button", name="It is done").click()
-    await expect(owner.get_by_role("status")).to_contain_text("Marked as done")
-
-
 FOCUSED = """() => {
     const it = document.activeElement;
-    return [it.textContent, ...[...(it.labels ?? [])].map(label => label.textContent)].join(' ');
+    const labels = [...(it.labels ?? [])].map(label => label.textContent);
+    return it.matches('body, main') ? '' : [it.textContent, ...labels].join(' ');
 }"""
 
 
-async def test_the_keyboard_alone_is_enough_to_offer_and_to_write(visit: Visitor, site: Site) -> None:
-    request = await site.town.request(await site.town.member("Olga"), title="A lamp that flickers")
+RING = "getComputedStyle(document.activeElement).outline"
+
+
+async def tab_to(page: Page, words: str) -> None:
+    """Presses Tab until what says these words has the focus, and shows that it has."""
+    for _ in range(40):
+        await page.keyboard.press("Tab")
+        if words in await page.evaluate(FOCUSED):
+            assert re.match(r"rgb\(.* solid 3px", await page.evaluate(RING)), words
+            return
+    raise AssertionError(f"Tab never reached {words}")
+
+
+async def test_the_keyboard_alone_is_enough_to_ask_offer_write_accept_and_complete(visit: Visitor, site: Site) -> None:
+    owner = await window(visit, site, await site.town.member("Olga"))
     page = await window(visit, site, await site.town.member("Kim"))
-    await page.goto(f"/requests/{request}")
 
-    async def tab_to(words: str) -> None:
-        for _ in range(40):
-            await page.keyboard.press("Tab")
-            focused = await page.evaluate(FOCUSED)
-            if words in focused:
-                return
-        raise AssertionError(f"Tab never reached {words}")
+    async def presses(by: Page, *steps: str) -> None:
+        for step in steps:
+            await tab_to(by, step)
+            await by.keyboard.press("Enter")
 
-    await tab_to("Your first message")
+    await owner.goto("/requests/new")
+    await tab_to(owner, "What do you need?")
+    await owner.keyboard.type("A lamp that flickers")
+    await tab_to(owner, "Kind of help")
+    await owner.keyboard.type("Something else")
+    await presses(owner, "Ask my neighbours")
+    await owner.wait_for_url("**?done=asked")
+
+    await page.goto(owner.url.partition("?")[0])
+    await tab_to(page, "Your first message")
     await page.keyboard.type("I mend lamps.")
-    await tab_to("Send my offer")
-    await page.keyboard.press("Enter")
+    await presses(page, "Send my offer")
     await page.wait_for_url("**/messages/**")
-    await tab_to("Options")
-    await page.keyboard.press("Enter")
-    await tab_to("End the conversation")
-    await tab_to("Your message")
+    await presses(page, "Options", "End the conversation")
+    # Esc closes what was opened, one after the other, and the focus is where it was.
+    for closed in (".confirm[open]", ".menu[open]"):
+        assert await page.locator(closed).count() == 1
+        await page.keyboard.press("Escape")
+        assert await page.locator(closed).count() == 0
+        await expect(page.locator(":focus")).to_have_text(
+            "End the conversation …" if "confirm" in closed else "Options"
+        )
+    await tab_to(page, "Your message")
     await page.keyboard.type("On Friday,")
     await page.keyboard.press("Enter")
     await page.keyboard.type("if you like.")
-    await tab_to("Send")
-    ring = await page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
-    assert ring == "solid"
-    await page.keyboard.press("Enter")
+    await presses(page, "Send")
     await expect(page.locator("#latest")).to_contain_text("On Friday,\nif you like.")
+
+    await owner.goto(page.url.partition("?")[0])
+    await presses(owner, "Accept this offer")
+    await owner.wait_for_url("**?done=accepted*")
+    await presses(owner, "Options", "It is done")
+    await expect(owner.get_by_role("status")).to_contain_text("Marked as done")
 
 
 def pages_of(talk: Talk) -> list[tuple[str, list[str]]]:
@@ -175,16 +152,6 @@ async def test_axe_finds_nothing_in_either_language_or_theme(visit: Visitor, sit
             found += await violations(page, "color-contrast")
             await page.emulate_media(color_scheme="light")
     assert found == []
-
-
-# What a finger meets, words within a sentence apart (WCAG 2.5.8).
-SMALL = """() => [...document.querySelectorAll('main a, main button, main summary, main select, main input, header a')]
-    .filter(e => e.offsetParent && e.type !== 'hidden' && !e.closest('.thread-title, .aside, .skip'))
-    .map(e => [e.textContent.trim().slice(0, 30), e.getBoundingClientRect()])
-    .filter(([, box]) => box.height < 43.5 || box.width < 43.5)
-    .map(([words, box]) => `${words} ${box.width}x${box.height}`)"""
-TINY = """() => [...document.querySelectorAll('main *, header *')].filter(e => e.offsetParent && e.textContent.trim())
-    .filter(e => parseFloat(getComputedStyle(e).fontSize) < 14).map(e => e.outerHTML.slice(0, 80))"""
 
 
 async def test_nothing_scrolls_sideways_and_everything_can_be_touched_and_read(

@@ -1,0 +1,66 @@
+"""What holds for every page however it is looked at: by axe, by a finger, at 200 % zoom, with words from anywhere."""
+
+from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
+from playwright.async_api import Page
+
+# axe would otherwise fetch style sheets by script to inspect them, which the CSP refuses.
+AXE = {
+    "preload": False,
+    "resultTypes": ["violations"],
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+}
+# A laptop's window of 1280 x 1024 at 200 % zoom.
+ZOOMED = {"width": 640, "height": 512}
+# What a finger meets, words within a sentence apart (WCAG 2.5.8).
+SMALL = """() => [...document.querySelectorAll('main a, main button, main summary, main select, main input, header a')]
+    .filter(e => e.offsetParent && e.type !== 'hidden' && !e.closest('.thread-title, .aside, .skip'))
+    .map(e => [e.textContent.trim().slice(0, 30), e.getBoundingClientRect()])
+    .filter(([, box]) => box.height < 43.5 || box.width < 43.5)
+    .map(([words, box]) => `${words} ${box.width}x${box.height}`)"""
+TINY = """() => [...document.querySelectorAll('main *, header *')].filter(e => e.offsetParent && e.textContent.trim())
+    .filter(e => parseFloat(getComputedStyle(e).fontSize) < 14).map(e => e.outerHTML.slice(0, 80))"""
+# Words and controls that lie over one another, each as far as what scrolls around it lets it be seen.
+OVERLAPPING = """() => {
+    const cut = (box, by) => ({
+        left: Math.max(box.left, by.left), right: Math.min(box.right, by.right),
+        top: Math.max(box.top, by.top), bottom: Math.min(box.bottom, by.bottom),
+    });
+    const seen = one => {
+        let box = one.getBoundingClientRect();
+        for (let at = one.parentElement; at; at = at.parentElement) {
+            if (getComputedStyle(at).overflow !== 'visible') box = cut(box, at.getBoundingClientRect());
+        }
+        return box;
+    };
+    const worded = e => [...e.childNodes].some(node => node.nodeType === 3 && node.data.trim());
+    const found = [...document.body.querySelectorAll('*')]
+        .filter(e => e.checkVisibility({visibilityProperty: true}) && !e.closest('.skip, .unseen, select, script'))
+        .filter(e => worded(e) || e.matches('button, input, select, textarea, summary'))
+        .map(e => [e, seen(e)]);
+    const over = [];
+    found.forEach(([one, a], at) => found.slice(at + 1).forEach(([other, b]) => {
+        const both = cut(a, b);
+        if (both.right - both.left > 3 && both.bottom - both.top > 3 && !one.contains(other) && !other.contains(one)) {
+            over.push(`${one.outerHTML.slice(0, 60)} | ${other.outerHTML.slice(0, 60)}`);
+        }
+    }));
+    return over;
+}"""
+
+
+async def violations(page: Page, *rules: str) -> list[str]:
+    """What axe finds wrong with a page, by all its rules or by these."""
+    options = AXE | {"runOnly": list(rules)} if rules else AXE
+    found = (await Axe().run(page, options=options)).response["violations"]
+    return [f"{page.url}: {v['id']}: {[node['html'] for node in v['nodes']]}" for v in found]
+
+
+async def over(page: Page) -> int:
+    """By how many pixels a page is wider than its window."""
+    found: int = await page.evaluate("(e => e.scrollWidth - e.clientWidth)(document.documentElement)")
+    return found
+
+
+async def laid_out(page: Page) -> None:
+    """A page whose window is of any size has to show everything beside or below one another, and scroll one way."""
+    assert (await over(page), await page.evaluate(OVERLAPPING)) == (0, []), page.url
