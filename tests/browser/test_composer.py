@@ -9,7 +9,6 @@ from playwright.async_api import Locator, Page, Route, expect
 
 from browser.conftest import Site, Visitor
 from browser.looks import violations
-
 from browser.test_talking import window
 from care_collective.accounts import sessions
 from harness import Person
