@@ -194,3 +194,10 @@ async def test_a_search_is_judged_as_the_list_is(town: Town, limit: int) -> None
         plain = await owner.call("list_conversations", **wrong)
         assert await owner.call("list_conversations", search="words", **wrong) == plain
         assert code(plain) == "validation_error"
+
+
+async def test_no_message_makes_a_search_stand_still(town: Town) -> None:
+    # Marks in the opposite of their order, as many as a message takes: a search looks through thousands of messages.
+    hostile = "select count(care.fold($1 || n)) from generate_series(1, 200) n"
+    await asyncio.wait_for(town.care.owner.fetchval(hostile, "a" + "\u0301" * 500 + "\u0316" * 499), 1)
+    assert await town.care.owner.fetchval("select care.fold($1)", "É" * 120) == "e" * 120

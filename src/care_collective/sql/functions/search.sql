@@ -8,12 +8,20 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 language plpgsql
 as $$
+declare
+  -- In pieces: bringing marks into their order takes the square of their number, and nothing keeps anybody from writing
+  -- a thousand in a row. Marks on two sides of a cut stay in the order in which they were typed.
+  v_piece constant integer := 50;
+  v_apart text := '';
 begin
-  if octet_length(p_text) = char_length(p_text) then
+  if p_text is null or octet_length(p_text) = char_length(p_text) then
     return lower(p_text);
   end if;
+  for v_place in 0 .. (char_length(p_text) - 1) / v_piece loop
+    v_apart := v_apart || normalize(substr(p_text, v_place * v_piece + 1, v_piece), NFD);
+  end loop;
   -- The marks that European languages and Vietnamese put over, under and beside their letters.
-  return lower(translate(normalize(p_text, NFD),
+  return lower(translate(v_apart,
     U&'\0300\0301\0302\0303\0304\0306\0307\0308\0309\030A\030B\030C\031B\0323\0327\0328\0331', ''));
 end
 $$;
