@@ -62,7 +62,7 @@ async def test_who_falls_far_behind_reads_everything_anew() -> None:
 async def test_a_hint_that_nobody_can_read_wakes_everybody() -> None:
     here = hub()
     ann = here.open(ANN, TOWN, None)
-    for payload in ("", "{}", "[[]]", '[["x"]]', hint()[:-2]):
+    for payload in ("", "{}", "[[]]", '[["x"]]', hint()[:-2], hint()[:-2] + "," + "[" * 5000):
         here.heard(payload)
         assert await woken(ann) is None, payload
 

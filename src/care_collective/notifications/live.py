@@ -135,8 +135,9 @@ class Hub:
         """A notification of care_hints."""
         try:
             hints = _decode(payload)
-        except msgspec.DecodeError:
-            # Another release's, or none of ours: whatever it says, reading anew is right.
+        except (msgspec.DecodeError, RecursionError):
+            # Another release's, or none of ours: whatever it says, reading anew is right. Nested too deep it is no error
+            # of the decoder's, and an error that passed here would end whoever listens.
             log.warning("notifications.hint_unreadable")
             self.reread()
             return
