@@ -141,6 +141,18 @@ async def test_of_several_processes_one_has_the_chore_until_it_is_gone(scratch: 
     assert not await tend(scratch.database, holder)
 
 
+async def test_a_fault_in_one_community_keeps_no_other_waiting(scratch: Care) -> None:
+    towns = sorted([await scratch.town() for _ in range(3)], key=lambda town: town.community_id)
+    for town in towns:
+        await town.request(await town.member())
+        await age(town, "31 days")
+    await scratch.owner.execute(
+        f"alter table public.notifications add check (community_id <> '{towns[1].community_id}')"
+    )
+    assert await tend(scratch.database, uuid4(), pause_seconds=0)
+    assert [await town.count("public.help_requests", "status = 'open'") for town in towns] == [0, 1, 0]
+
+
 async def test_coordinators_are_told_once_who_waits_and_applicants_what_was_decided(town: Town) -> None:
     cora, carl, ann = [await town.member(name, coordinator=name != "Ann") for name in ("Cora", "Carl", "Ann")]
     applicants = []

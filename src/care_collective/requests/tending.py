@@ -24,15 +24,25 @@ PAUSE_SECONDS: Final = 0.2
 
 
 async def tend(database: Database, holder: UUID, *, pause_seconds: float = PAUSE_SECONDS) -> bool:
-    """One round over every community, where this process has the chore; whether it has. Errors: CareError."""
+    """One round over every community, where this process has the chore; whether it has.
+
+    What fails in one is logged and keeps no other waiting. Errors: CareError where nothing can be begun.
+    """
     if not await database.value("care.hold_chore", p_name=CHORE, p_holder=holder, p_seconds=HOLD_SECONDS):
         return False
     for community_id in msgspec.json.decode(await database.value("care.list_tended"), type=list[UUID]):
-        for _ in range(MOST_BATCHES):
-            if await database.value("care.tend_requests", p_community_id=community_id, p_limit=BATCH) < BATCH:
-                break
-            await asyncio.sleep(pause_seconds)
+        try:
+            await _tend_one(database, community_id, pause_seconds)
+        except CareError as error:
+            log.warning("requests.tending_failed", community_id=str(community_id), error_code=str(error.code))
     return True
+
+
+async def _tend_one(database: Database, community_id: UUID, pause_seconds: float) -> None:
+    for _ in range(MOST_BATCHES):
+        if await database.value("care.tend_requests", p_community_id=community_id, p_limit=BATCH) < BATCH:
+            break
+        await asyncio.sleep(pause_seconds)
 
 
 async def keep_tended(database: Database, holder: UUID, *, every_seconds: float = EVERY_SECONDS) -> None:
