@@ -136,8 +136,8 @@ class Hub:
         try:
             hints = _decode(payload)
         except (msgspec.DecodeError, RecursionError):
-            # Another release's, or none of ours: whatever it says, reading anew is right. Nested too deep it is no error
-            # of the decoder's, and an error that passed here would end whoever listens.
+            # Another release's, or none of ours: whatever it says, reading anew is right. What is nested too deep is no
+            # error of the decoder's, and one that passed here would end whoever listens.
             log.warning("notifications.hint_unreadable")
             self.reread()
             return
