@@ -1,12 +1,13 @@
 """What is due to be told becomes letters: to whom, when, what goes together, and what needs no letter any more."""
 
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
+from database.steps import V2
 from database.test_quiet import utc
 from harness import Care, Person, Town
 
@@ -230,6 +231,29 @@ async def test_only_what_is_critical_disturbs_and_three_times_a_day_at_most(town
     await notify(ann, again, actor=bob, request=critical, conversation=uuid4())
     await plan(town.care, again)
     assert (await deliveries(ann))[-1]["urgent"]
+
+
+async def test_nobody_fills_anothers_inbox_by_closing_and_opening_again(town: Town) -> None:
+    owner, helper = await town.member("Olga"), await town.member("Hal")
+    await prefer(owner, quiet_from=time(0), quiet_to=time(0))
+    request = await town.request(owner)
+    opened = await V2.opened(helper, request)
+    began = datetime.now(UTC)
+    for minutes in range(2, 80, 2):
+        for verb in ("close_conversation", "reopen_conversation"):
+            assert (await helper.call(verb, conversation_id=opened))["success"]
+        await plan(town.care, began + minutes * MINUTE)
+    assert await town.count("public.notifications", f"user_id = '{owner.user_id}'") == 3
+    assert len(await deliveries(owner)) == 4
+    # What is held back is told two hours after the first of them, in one letter.
+    await plan(town.care, began + 123 * MINUTE)
+    assert len(await deliveries(owner)) == 5
+
+    # A request taken back and asked for again is told to each helper as seldom.
+    for _ in range(10):
+        for verb in ("cancel_help_request", "reopen_help_request"):
+            assert (await owner.call(verb, help_request_id=request))["success"]
+    assert await town.count("public.notifications", f"user_id = '{helper.user_id}'") == 2
 
 
 @pytest.mark.parametrize(

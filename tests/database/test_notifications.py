@@ -52,7 +52,8 @@ async def test_each_step_tells_the_other_side_once_and_never_who_took_it(town: T
     for person, verb, arguments, kind in steps:
         assert (await person.call(verb, **arguments))["success"], verb
         if kind:
-            expected[(owner if person is helper else helper).user_id].append(kind)
+            so_far = expected[(owner if person is helper else helper).user_id]
+            so_far[:] = [*(one for one in so_far if one != kind), kind]  # what is not read yet says it once
     assert await kinds(owner) == expected[owner.user_id]
     assert await kinds(helper) == expected[helper.user_id]
 
@@ -60,7 +61,7 @@ async def test_each_step_tells_the_other_side_once_and_never_who_took_it(town: T
     assert (last["actor"]["display_name"], last["actor"]["deleted"], last["count"]) == ("Olga", False, 1)
     assert last["help_request"] == {"id": str(request), "title": "Groceries on Friday", "accepted": True}
     assert (last["conversation_id"], last["read_at"]) == (str(opened), None)
-    assert await town.count("public.notifications", "due_at between now() and now() + interval '1 minute'") == 13
+    assert await town.count("public.notifications", "due_at between now() and now() + interval '1 minute'") == 11
 
 
 async def test_whoever_is_replaced_and_every_other_helper_is_told(town: Town, engine: Engine) -> None:

@@ -98,6 +98,7 @@ declare
   v_waiting uuid[];
   v_heard uuid[] := array[]::uuid[];
   v_quiet timestamptz;
+  v_pause timestamptz;
   v_group record;
 begin
   -- What waits, due or not: a letter about a conversation tells all of it, so that none follows a minute later.
@@ -136,13 +137,14 @@ begin
     having bool_or(n.due_at <= p_now)
      order by min(n.due_at)
   loop
-    if v_quiet is null then
+    v_pause := care.pause_of(p_community_id, p_user_id, v_group.conversation_id, p_now);
+    if v_quiet is null and v_pause is null then
       perform care.plan_letter(p_community_id, p_user_id, v_channel, v_group.conversation_id, v_group.ids, false, p_now);
-    elsif v_group.critical and care.may_disturb(p_community_id, p_user_id, p_now) then
+    elsif v_pause is null and v_group.critical and care.may_disturb(p_community_id, p_user_id, p_now) then
       perform care.plan_letter(p_community_id, p_user_id, v_channel, v_group.conversation_id, v_group.ids, true, p_now);
     else
       update public.notifications n
-         set due_at = v_quiet
+         set due_at = greatest(v_quiet, v_pause)
        where n.community_id = p_community_id
          and n.id = any (v_group.ids);
     end if;
@@ -151,6 +153,35 @@ end
 $$;
 comment on function care.plan_member(uuid, uuid, timestamptz) is
   'Makes a member''s deliveries: one a conversation or request, one a day for who chose so, none in quiet hours but for the most urgent. Under the lock on the profile.';
+
+create or replace function care.pause_of(
+  p_community_id uuid, p_user_id uuid, p_conversation_id uuid, p_now timestamptz)
+returns timestamptz
+stable
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_span constant interval := interval '2 hours';
+  v_since timestamptz := p_now - v_span;
+  v_most constant integer := 4;
+begin
+  -- Somebody may close and reopen, accept and release all day long.
+  return (
+    select d.created_at + v_span
+      from care.deliveries d
+     where d.community_id = p_community_id
+       and d.user_id = p_user_id
+       and d.conversation_id = p_conversation_id
+       and d.created_at > v_since
+       and d.dropped_at is null
+     order by d.created_at desc
+    offset v_most - 1
+     limit 1);
+end
+$$;
+comment on function care.pause_of(uuid, uuid, uuid, timestamptz) is
+  'Until when no further letter goes to a member about a conversation, after four in 2 hours; null: one may go now.';
 
 create or replace function care.may_disturb(p_community_id uuid, p_user_id uuid, p_now timestamptz)
 returns boolean

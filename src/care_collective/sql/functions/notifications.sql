@@ -12,6 +12,9 @@ declare
   -- Who is writing mostly writes on, so that a letter about messages waits a little longer.
   v_due_at timestamptz := v_now + case p_kind when 'message.received' then interval '2 minutes' else interval '1 minute' end;
 begin
+  if p_kind <> 'message.received' and care.tell_again(p_community_id, p_user_id, p_kind, p_actor_id, p_conversation_id) then
+    return;
+  end if;
   -- Nobody is told of what they did themselves, nor of anybody with whom there is a block: it would disclose it.
   insert into public.notifications as n
     (community_id, user_id, kind, actor_id, help_request_id, conversation_id, created_at, updated_at, due_at)
@@ -30,7 +33,35 @@ begin
 end
 $$;
 comment on function care.notify(uuid, uuid, text, uuid, uuid, uuid) is
-  'Tells a member of something that another did: one row, or one message more in the unread row of its conversation. Nothing where a block stands between them, to the actor, or to who is deleted.';
+  'Tells a member of something that another did: one row, one message more in the unread row of its conversation, or the unread row of the same kind anew. Nothing where a block stands between them, to the actor, or to who is deleted.';
+
+create or replace function care.tell_again(
+  p_community_id uuid, p_user_id uuid, p_kind text, p_actor_id uuid, p_conversation_id uuid)
+returns boolean
+volatile
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_now timestamptz := clock_timestamp();
+  v_due_at timestamptz := v_now + interval '1 minute';
+begin
+  -- Nothing bounds how often somebody closes and reopens: what was not read yet says it already.
+  update public.notifications n
+     set actor_id = p_actor_id,
+         updated_at = v_now,
+         due_at = coalesce(n.due_at, v_due_at)
+   where n.community_id = p_community_id
+     and n.user_id = p_user_id
+     and n.conversation_id = p_conversation_id
+     and n.kind = p_kind
+     and n.read_at is null
+     and not care.is_blocked(p_community_id, p_user_id, p_actor_id);
+  return found;
+end
+$$;
+comment on function care.tell_again(uuid, uuid, text, uuid, uuid) is
+  'Brings the unread notification of the same kind about the same conversation up to date; false where there is none, or a block.';
 
 create or replace function care.notify_other(p_me care.writing, p_thread care.thread, p_kind text)
 returns void
@@ -56,7 +87,21 @@ declare
   v_now timestamptz := clock_timestamp();
   v_due_at timestamptz := v_now + interval '1 minute';
 begin
-  -- Inserts alone: they wait for nobody, however many helpers there are. Who is told is judged as notify judges.
+  -- As tell_again, in one step however many helpers there are. Notifications are locked last.
+  update public.notifications n
+     set actor_id = p_actor_id,
+         updated_at = v_now,
+         due_at = coalesce(n.due_at, v_due_at)
+    from care.threads t
+   where t.community_id = p_community_id
+     and t.help_request_id = p_help_request_id
+     and n.community_id = p_community_id
+     and n.user_id = t.helper_id
+     and n.conversation_id = t.id
+     and n.kind = p_kind
+     and n.read_at is null
+     and not care.is_blocked(p_community_id, t.helper_id, p_actor_id);
+  -- Who is told is judged as notify judges.
   insert into public.notifications
     (community_id, user_id, kind, actor_id, help_request_id, conversation_id, created_at, updated_at, due_at)
   select t.community_id, t.helper_id, p_kind, p_actor_id, p_help_request_id, t.id, v_now, v_now, v_due_at
@@ -68,7 +113,15 @@ begin
    where t.community_id = p_community_id
      and t.help_request_id = p_help_request_id
      and t.helper_id is distinct from p_actor_id
-     and not care.is_blocked(p_community_id, t.helper_id, p_actor_id);
+     and not care.is_blocked(p_community_id, t.helper_id, p_actor_id)
+     and not exists (
+       select 1
+         from public.notifications n
+        where n.community_id = p_community_id
+          and n.user_id = t.helper_id
+          and n.conversation_id = t.id
+          and n.kind = p_kind
+          and n.read_at is null);
 end
 $$;
 comment on function care.notify_helpers(uuid, text, uuid, uuid) is
