@@ -4,7 +4,7 @@ import asyncio
 from uuid import uuid4
 
 from database.steps import code
-from harness import Town
+from harness import Person, Town
 
 
 async def test_whoever_waits_longest_comes_first_and_pages_hold_everybody_once(town: Town) -> None:
@@ -69,6 +69,29 @@ async def test_a_decision_holds_from_the_next_call_on_and_says_who_made_it(town:
     assert [tuple(line) for line in logged] == [
         ("application.reject", str(applicant.user_id)), ("application.approve", str(applicant.user_id)),
     ]  # fmt: skip
+
+
+async def test_whoever_is_decided_about_learns_it_under_a_block_too_and_never_who_decided(town: Town) -> None:
+    coordinator = await town.member("Cora", coordinator=True)
+    applicant = await town.member("Nia", status="pending")
+    await town.block(applicant, coordinator)
+    for decision in ("reject", "approve"):
+        await coordinator.call("decide_application", applicant_id=applicant.user_id, decision=decision)
+    told = (await applicant.call("list_notifications", key=None))["notifications"]
+    assert [(one["kind"], one["actor"]) for one in told] == [
+        ("membership.approved", None), ("membership.rejected", None),
+    ]  # fmt: skip
+    await town.care.owner.execute("delete from public.user_blocks where blocker_id = $1", applicant.user_id)
+    assert str(coordinator.user_id) not in str(await applicant.call("export_my_data", key=None))
+    # What was done here is in the export of here alone.
+    abroad = await town.care.town()
+    await town.care.owner.execute(
+        "insert into public.profiles (community_id, user_id, display_name) values ($1, $2, 'Cora')",
+        abroad.community_id, coordinator.user_id,
+    )  # fmt: skip
+    there = Person(abroad, coordinator.user_id, "Cora")
+    exports = [str(await one.call("export_my_data", key=None)) for one in (coordinator, there)]
+    assert [str(applicant.user_id) in one for one in exports] == [True, False]
 
 
 async def test_absent_foreign_and_deleted_look_alike(town: Town) -> None:

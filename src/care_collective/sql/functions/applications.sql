@@ -109,7 +109,8 @@ begin
          decided_at = v_now
    where p.community_id = p_community_id
      and p.user_id = p_user_id;
-  perform care.notify(p_community_id, p_user_id, 'membership.' || p_status, p_decided_by, null, null);
+  -- The community decides: which coordinator it was is not told, and no block between the two keeps it back.
+  perform care.notify(p_community_id, p_user_id, 'membership.' || p_status, null, null, null);
   if care.applications_waiting(p_community_id) = 0 then
     -- Nobody is left to decide about: no letter more, and whoever has decided knows it.
     update public.notifications n

@@ -228,7 +228,9 @@ begin
       select coalesce(jsonb_agg(jsonb_build_object('at', l.at, 'action', l.action, 'subject', l.subject,
                                   'allowed', l.allowed) order by l.at), '[]')
         from care.audit_log l
-       where l.actor_id = p_user_id));
+       where l.actor_id = p_user_id
+         -- What was done in another community is in the export there.
+         and coalesce(l.details ->> 'community_id', p_community_id::text) = p_community_id::text));
 end
 $$;
 comment on function care.export_doings(uuid, uuid) is
