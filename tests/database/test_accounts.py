@@ -186,3 +186,25 @@ async def test_of_two_new_passwords_in_the_place_of_one_the_first_wins_and_sessi
     there = [await database.value("care.read_session", p_id_hash=one) is not None for one in sessions]
     assert there == [True, False, False]
     assert await database.value("care.password_set_at", p_user_id=ann.user_id) > set_at
+
+
+async def test_a_new_password_waits_for_a_deletion_and_never_each_for_the_other(town: Town) -> None:
+    ann = await town.member("Ann")
+    await town.care.database.value("care.store_secret", p_user_id=ann.user_id, p_secret=SECRET)
+    set_at = await town.care.database.value("care.password_set_at", p_user_id=ann.user_id)
+    opened = {"p_id_hash": bytes([7]) * 32, "p_user_id": ann.user_id, "p_community_id": town.community_id}
+    await town.care.database.value("care.open_session", **opened, p_seconds=60)
+    leaving = await town.care.connect()
+    async with leaving.transaction():
+        # In the order of care.erase_member.
+        await leaving.fetchval("select care.lives_elsewhere($1, $2)", town.community_id, ann.user_id)
+        await leaving.execute("delete from care.sessions where user_id = $1", ann.user_id)
+        changed = asyncio.create_task(
+            town.care.owner.fetchval("select care.replace_password($1, 'new', $2, null)", ann.user_id, set_at)
+        )
+        waiting = "select count(*) from pg_locks where not granted"
+        while not changed.done() and not await leaving.fetchval(waiting):
+            await asyncio.sleep(0.01)
+        await leaving.execute("delete from care.credentials where user_id = $1", ann.user_id)
+    await leaving.close()
+    assert await changed is False

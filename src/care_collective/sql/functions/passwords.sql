@@ -35,6 +35,11 @@ declare
   -- Later than the one before whatever the clock does: no link to an earlier password comes to hold again.
   v_now timestamptz := greatest(clock_timestamp(), p_set_at + interval '1 microsecond');
 begin
+  -- As whoever deletes the account: that takes sessions before the password, this the other way round.
+  perform 1
+     from care.users u
+    where u.id = p_user_id
+      for no key update;
   update care.credentials c
      set secret = p_secret,
          updated_at = v_now
