@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 from random import Random
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from structlog.testing import capture_logs
@@ -16,12 +16,14 @@ from care_collective.notifications.mailer import console
 from care_collective.operations.smtp import MailServer, NotSent
 from care_collective.rollout.alerts import Change, email_sender
 from database.test_deliveries import notify, read
+from engines.stage import rounds
 from mail.conftest import Post
 from mail_harness import PASSWORD, USER, certificate, mail_server
 from web_harness import services_for, serving
 
 SOURCE = str(Path(care_collective.__file__).parents[1])
 WORKER = Path(__file__).with_name("worker.py")
+KILLS = rounds(40)
 
 
 async def test_letters_arrive_once_each_over_one_connection(post: Post) -> None:
@@ -39,14 +41,19 @@ async def test_letters_arrive_once_each_over_one_connection(post: Post) -> None:
 
 async def test_what_was_read_is_not_sent_and_what_comes_again_waits_for_two_hours(post: Post) -> None:
     person, address = await post.member()
-    first = await notify(person, post.now)
+    bob = await post.town.member("Bob")
+    await read(post.town, await notify(person, post.now))
+    opened = UUID((await bob.offer_v2(await post.town.request(person)))["conversation_id"])
+    await person.call("mark_read", conversation_id=opened, seq=0)
+    letters = []
     async with mail_server() as (url, box):
-        await read(post.town, first)
-        await post.mailer(url).work()
-        assert box.taken == []
-        await notify(person, post.now)
-        await post.mailer(url).work()
-        assert list(box.ids()) == [address]
+        for minutes in (0, 1, 118, 2):
+            post.wait(minutes=minutes)
+            await post.mailer(url).work()
+            letters.append(len(box.taken))
+            await bob.send(opened, "Is ten all right?")
+    assert letters == [0, 1, 1, 2]
+    assert list(box.ids()) == [address]
 
 
 async def test_a_letter_that_is_refused_for_good_is_dead_at_once_and_holds_back_no_other(post: Post) -> None:
@@ -90,7 +97,7 @@ async def test_a_server_away_for_hours_is_asked_ever_more_seldom_and_then_gets_e
     assert await post.states() == {"sent": 12}
 
 
-async def test_a_worker_killed_a_hundred_times_and_lost_answers_forget_no_letter(post: Post) -> None:
+async def test_a_worker_killed_again_and_again_and_lost_answers_forget_no_letter(post: Post) -> None:
     people = await post.told(*["Ann"] * 12)
     chance, killed = Random(11), 0
     async with mail_server() as (url, box), asyncio.timeout(60):
@@ -112,7 +119,7 @@ async def test_a_worker_killed_a_hundred_times_and_lost_answers_forget_no_letter
             return task.cancelled()
 
         with capture_logs():
-            while killed < 100:
+            while killed < KILLS:
                 if await kill_one():
                     killed += 1
                 elif (await post.states()).get("sent") == len(people):
