@@ -67,8 +67,7 @@ async def test_all_is_marked_by_one_button_and_a_stale_form_marks_nothing(servic
     await offer(town, owner, helper)
     async with await visitor(services, owner) as client:
         page = await opened(client, AT)
-        again = await refused(client, page.form("/read-all"), 403, csrf_token="x" * 64)
-        assert "Sam" not in again.said
+        await refused(client, page.form("/read-all"), 403, csrf_token="x" * 64)
         assert await town.count("public.notifications", "read_at is null") == 1
         for _ in range(2):  # a double tap
             assert await led(client, page.form("/read-all")) == f"{AT}?done=all-read"
