@@ -3,8 +3,12 @@
 import asyncio
 from uuid import uuid4
 
+import pytest
+
 from database.steps import code
 from harness import Person, Town
+
+pytestmark = pytest.mark.alike
 
 
 async def test_whoever_waits_longest_comes_first_and_pages_hold_everybody_once(town: Town) -> None:

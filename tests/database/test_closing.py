@@ -10,6 +10,8 @@ from care_collective.requests.tending import tend
 from database.steps import V1, V2, Engine, code
 from harness import Care, Person, Town
 
+pytestmark = pytest.mark.alike
+
 ENGINES = pytest.mark.parametrize("engine", [V1, V2], ids=["v1", "v2"])
 
 

@@ -11,6 +11,8 @@ from database.steps import V2
 from database.test_quiet import utc
 from harness import Care, Person, Town
 
+pytestmark = pytest.mark.alike
+
 NOON = utc("2031-06-10 12:00")
 NIGHT = utc("2031-06-10 22:00")
 MORNING = utc("2031-06-11 08:00")

@@ -9,6 +9,8 @@ import pytest
 from database.steps import V1, V2, Engine, Stage, code
 from harness import FIRST_WORDS, Care, Person, Town
 
+pytestmark = pytest.mark.alike
+
 # Columns that name a row, a place or a node, never a person; those of any other name do, or say here why not.
 NO_PERSON = {
     "community_id", "conversation_id", "delivery_id", "held_by", "help_request_id", "id", "initial_message_id",

@@ -10,6 +10,8 @@ import pytest
 from database.steps import Engine, code
 from harness import Care, Person, Town
 
+pytestmark = pytest.mark.alike
+
 
 async def told(person: Person, **arguments: str | int) -> list[dict[str, Any]]:
     """What a member was told, newest first."""

@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 
 from database.steps import V1, V2, Engine, code, legacy_steps
+from engines.stage import waiting
 from harness import FIRST_WORDS, Care, Person, Town
 
 CHOSEN: dict[str, Any] = {
@@ -145,11 +146,7 @@ async def test_an_offer_on_its_way_is_there_before_the_pause_is_answered(town: T
         "select public.create_conversation_atomic($1, $2, $3)", request, helper.user_id, FIRST_WORDS
     )
     pausing = asyncio.create_task(owner.call("set_preferences", **PAUSED))
-    while not pausing.done() and not await town.care.owner.fetchval(  # noqa: ASYNC110  the server tells nobody who waits
-        "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like '%set_preferences%'"
-    ):
-        await asyncio.sleep(0)
-    assert not pausing.done()
+    await waiting(town.care)
     await transaction.commit()
     await connection.close()
     assert (await pausing)["success"]

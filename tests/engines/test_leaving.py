@@ -3,8 +3,12 @@
 import asyncio
 from typing import Any
 
+import pytest
+
 from engines.stage import Engine, session, waiting
 from harness import Person, Town
+
+pytestmark = pytest.mark.alike
 
 DELETE = {"confirm": "delete"}
 
