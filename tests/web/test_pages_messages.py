@@ -322,3 +322,15 @@ async def test_a_member_who_is_gone_and_a_hidden_message_leave_their_place(
             assert "Former member" in page.said
             assert "Something bad." not in page.said
             assert "This message was hidden by a coordinator." in page.said
+
+
+@pytest.mark.parametrize("engine", ["v1", "v2"], indirect=True)
+async def test_operators_see_the_version_of_a_thread_and_members_never_do(
+    services: Services, town: Town, talk: Talk, engine: str
+) -> None:
+    async with await visitor(services, talk.owner) as client:
+        assert engine.upper() not in (await opened(client, talk.path)).said
+        await town.care.owner.execute(
+            "insert into care.operators (user_id, granted_by) values ($1, 'test')", talk.owner.user_id
+        )
+        assert f"For operators: {engine.upper()}" in (await opened(client, talk.path)).said
