@@ -140,6 +140,17 @@ def test_what_people_wrote_begins_no_header_and_no_element(place: str) -> None:
     assert not re.search("[\u202e\u2028\x85]", plain(message) + html(message))
 
 
+def test_no_name_and_no_title_is_a_link_and_none_is_sent_to_who_never_joined() -> None:
+    lure = "Prize: https://evil.example/a www.evil.example 7.evil.com http://10.0.0.1/ me@evil.example at 10.30"
+    told = words_of(delivery(item(actor=lure, title=lure), name=lure), base_url=SITE, secret_key=KEY, now=NOON)
+    for form in (told.text, told.html):
+        foreign = re.sub(r"https://linden\.example/\S+", "", form)
+        assert foreign.count("10.30") == 3
+        assert not re.search(r"://|\w\.[a-z]", foreign)
+    reset = words_of(delivery(kind="password_reset", name="Call 0900"), base_url=SITE, secret_key=KEY, now=NOON)
+    assert "0900" not in reset.text + reset.html
+
+
 def test_an_address_that_no_header_can_hold_is_refused() -> None:
     for address in ("a@b\r\nBcc: c@d", "a\r\nBcc: c@d", "a@b c", "@", ""):
         one = delivery(item())

@@ -21,6 +21,9 @@ _LONGEST_NAME: Final = 60
 # Control characters, line breaks, and what turns the writing direction of all that follows.
 _DISTURBING: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
 
+# Of what mail programs make a link by themselves: a dot within a word, before a letter, and a scheme's colon.
+_LINKING: Final = re.compile(r"(?<=\w)[.\u3002\uff0e\uff61](?=[^\W\d_])|:(?=//)")
+
 
 class Item(msgspec.Struct, frozen=True):
     """One notification of a letter. `actor` is None for a former member and where nobody did it."""
@@ -92,6 +95,11 @@ def written(delivery: Delivery, words: Words, *, host: str, now: datetime) -> Em
 def one_line(text: str) -> str:
     """A text of somebody's for a line of ours: without breaks, control characters and turned writing directions."""
     return " ".join(_DISTURBING.sub(" ", text).split())
+
+
+def unlinked(text: str) -> str:
+    """A name or title on one line in which no mail program finds an address: all links in a letter are ours."""
+    return _LINKING.sub(r"\g<0> ", one_line(text))
 
 
 class _Whole(str):

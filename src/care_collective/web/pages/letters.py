@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from care_collective.accounts import resets
 from care_collective.notifications import unsubscribe
-from care_collective.notifications.email import Delivery, Item, Words, one_line, written
+from care_collective.notifications.email import Delivery, Item, Words, one_line, unlinked, written
 from care_collective.operations.smtp import mail_host
 from care_collective.web.pages.environments import ENVIRONMENTS
 from care_collective.web.pages.language import Language, choose
@@ -48,7 +48,7 @@ def words_of(delivery: Delivery, *, base_url: str, secret_key: str, now: datetim
     language = choose(*delivery.locales)
     site = site_of(base_url, delivery.community.hosts)
     shown: dict[str, Any] = {
-        "name": one_line(delivery.display_name),
+        "name": unlinked(delivery.display_name),
         "community": one_line(delivery.community.name),
         "site": site,
     }
@@ -96,8 +96,8 @@ def _entries(site: str, items: Sequence[Item]) -> list[dict[str, Any]]:
         shown = {
             "kind": item.kind,
             "count": item.count,
-            "actor": one_line(item.actor) if item.actor else None,
-            "title": one_line(item.title) if item.title else None,
+            "actor": unlinked(item.actor) if item.actor else None,
+            "title": unlinked(item.title) if item.title else None,
         }
         found.setdefault(site + _path(item), []).append(shown)
     return [{"link": link, "told": told} for link, told in found.items()]
