@@ -167,6 +167,10 @@ async def test_every_path_has_a_method_whose_result_is_the_whole_answer(
     assert (await whole(helping.preferences.get())).time_zone == "Europe/Lisbon"
     await whole(helping.preferences.set_profile("Hal Moss", town="Linden"))
     assert (await whole(helping.preferences.profile())).display_name == "Hal Moss"
+    browser = {"p256dh": f"B{'A' * 86}", "auth": "A" * 22}
+    await whole(helping.push.add("https://push.example/one", **browser))
+    assert [one.last_ok_at for one in (await whole(helping.push.list())).subscriptions] == [None]
+    await whole(helping.push.remove("https://push.example/one"))
     assert (await whole(helping.messaging.close(conversation))).status == "closed"
     assert (await whole(helping.messaging.reopen(conversation))).status == "active"
     assert (await whole(helping.messaging.mute(conversation, FAR))).muted_until == FAR

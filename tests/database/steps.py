@@ -75,6 +75,7 @@ class Stage:
             "p_notification_id": self.notification,
             "p_until": datetime(2100, 1, 1, tzinfo=UTC), "p_archived": True,
             "p_confirm": "no",
+            "p_endpoint": "https://push.example/one", "p_p256dh": f"B{'A' * 86}", "p_auth": "A" * 22,
         }  # fmt: skip
 
     def named(self, function: Function, me: UUID) -> dict[str, Any]:

@@ -53,12 +53,14 @@ WRITES = {
     "archive_conversation": Write(True, other="p_archived"),
     "block_user": Write(True, other="p_user_id"),
     "unblock_user": Write(False, other="p_user_id"),
+    "add_push_subscription": Write(False, other="p_endpoint"),
+    "remove_push_subscription": Write(True, other="p_endpoint"),
 }
 OTHER: dict[str, Any] = {"p_initial_message": f"{FIRST_WORDS} Or Saturday.", "p_content": "Other words", "p_seq": 1,
                          "p_reason": "Another reason", "p_title": "Another title",
                          "p_words": "It came again", "p_email": "off", "p_town": "Linden",
                          "p_notification_id": UUID(int=7), "p_until": None, "p_archived": False,
-                         "p_user_id": UUID(int=7)}  # fmt: skip
+                         "p_user_id": UUID(int=7), "p_endpoint": "https://push.example/another"}  # fmt: skip
 
 
 async def test_every_offered_write_takes_a_key(stage: Stage) -> None:

@@ -29,6 +29,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "care.operators.user_id": (EXPORTED, ERASED),
     "care.outbox.actor_id": ("ids of what the export has, for a week", "ids of threads that stay, for a week"),
     "care.problem_reports.user_id": (EXPORTED, "a complaint counts for the guard; its words are erased"),
+    "care.push_subscriptions.user_id": (EXPORTED, ERASED),
     "care.rate_counters.user_id": (EXPORTED, ERASED),
     "care.rollout_changes.actor_id": ("the audit log has the same", "evidence of what an operator did"),
     "care.rollout_cohort.user_id": (EXPORTED, ERASED),
@@ -73,6 +74,8 @@ select 'messaging_v2', $2, u.email from care.users u where u.id = $2;
 insert into public.messaging_preferences (community_id, user_id) values ($1, $2);
 insert into public.notifications (community_id, user_id, kind) values ($1, $2, 'membership.approved');
 insert into care.deliveries (community_id, user_id, kind, due_at) values ($1, $2, 'digest', now());
+insert into care.push_subscriptions (community_id, user_id, endpoint, p256dh, auth)
+values ($1, $2, 'https://push.example/Xylophia', repeat('B', 87), repeat('A', 22));
 insert into care.engine_outcomes
   (community_id, user_id, help_request_id, version, endpoint, opened_at, kind, duration_ms, node_id)
 values ($1, $2, $1, 'v2', 'start-conversation', now(), 'success', 1, $1);

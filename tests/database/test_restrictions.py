@@ -26,6 +26,7 @@ RIGHTS = {
     "get_preferences": "read", "set_preferences": "read", "get_profile": "read", "set_profile": "present",
     "list_notifications": "read", "count_unread_notifications": "read", "mark_notification_read": "read",
     "mark_all_notifications_read": "read",
+    "add_push_subscription": "read", "list_push_subscriptions": "read", "remove_push_subscription": "own",
 }  # fmt: skip
 
 FORBIDDEN = {

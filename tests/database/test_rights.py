@@ -21,6 +21,7 @@ CLIENTS = {
     "release_helper", "reopen_conversation", "reopen_help_request", "report_problem", "send_message_v2", "step_back",
     "update_help_request", "get_preferences", "set_preferences", "get_profile", "set_profile",
     "archive_conversation", "block_user", "list_blocks", "mute_conversation", "unblock_user",
+    "add_push_subscription", "list_push_subscriptions", "remove_push_subscription",
 }  # fmt: skip
 # V1's steps: a client that took them itself would open conversations that nobody counts.
 LEGACY = {"legacy_add_participants", "legacy_open_conversation", "legacy_write_first_message"}
@@ -32,7 +33,7 @@ WEB_PROCESS = {
     "untold_hints", "mark_told",
     "read_session", "record_attempts", "record_minutes", "report_node", "sign_up",
     "stop_rollout", "store_secret", "take_sign_in", "tend_requests",
-    "plan_deliveries", "lease_deliveries", "settle_delivery", "unsubscribe",
+    "plan_deliveries", "lease_deliveries", "settle_delivery", "settle_push", "unsubscribe",
     "ask_password_reset", "password_set_at", "replace_password",
 }  # fmt: skip
 

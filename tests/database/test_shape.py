@@ -19,14 +19,14 @@ WITHOUT_COMMUNITY = {
     "care.engine_minutes", "care.engine_writers", "care.chores",
 }  # fmt: skip
 # What looks across communities by its purpose: pruning, health, the relay of hints, the rollout's numbers and guard,
-# the end of V1, letters, whether a person is a member anywhere else;
+# the end of V1, letters, whether a person is a member anywhere else, what a new password ends;
 # and a view over a view, which hands the column on.
 ACROSS = {
     "prune", "prune_outbox", "health", "publish_hints", "hints", "rollout_numbers", "check_rows", "shown_messages",
     "prune_notifications", "untold_hints",
     "legacy_batch", "legacy_find", "legacy_orphans", "legacy_quiet_since", "legacy_status",
     "plan_deliveries", "lease_deliveries", "letter_counts", "failed_letters", "retry_deliveries", "prune_deliveries",
-    "lives_elsewhere",
+    "lives_elsewhere", "forward_pushes", "replace_password",
 }  # fmt: skip
 PRODUCT_KEYS = (
     "select c.conrelid::regclass::text as relation, c.conname, c.contype::text, c.confdeltype::text, "
@@ -151,7 +151,7 @@ PRODUCT_TABLES = (
     "profiles", "user_restrictions", "user_blocks", "help_requests", "conversations", "conversation_participants",
     "messages", "conversations_v2", "messages_v2", "conversation_members", "outbox", "idempotency_keys",
     "rate_counters", "threads", "thread_messages", "shown_messages", "notifications", "messaging_preferences",
-    "deliveries",
+    "deliveries", "push_subscriptions",
 )  # fmt: skip
 READ = re.compile(rf"\b(?:from|join|update|using)\s+(?:public|care)\.({'|'.join(PRODUCT_TABLES)})\b(?:\s+as)?\s+(\w+)")
 VOLATILE = re.compile(

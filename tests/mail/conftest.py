@@ -24,11 +24,12 @@ class Post:
     now: datetime = NOON
     random: Random = field(default_factory=lambda: Random(7))
 
-    def mailer(self, server: str | Connect) -> Mailer:
+    def mailer(self, server: str | Connect, *, push: bool = False) -> Mailer:
         """A node's mailer, to a mail server by its URL."""
         connect = MailServer(server, "care.example").connected if isinstance(server, str) else server
         compose = composer(SETTINGS.base_url, SETTINGS.secret_key or "", lambda: self.now)
-        return Mailer(self.town.care.database, compose, connect, clock=lambda: self.now, random_=self.random)
+        database = self.town.care.database
+        return Mailer(database, compose, connect, push=push, clock=lambda: self.now, random_=self.random)
 
     def wait(self, **time: float) -> None:
         """Turns the clock on."""

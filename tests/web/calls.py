@@ -209,6 +209,8 @@ def calls(stage: Stage) -> list[Call]:
 def _chosen(member: Person) -> list[Call]:
     """What members choose of their own."""
     preferences, profile = "/api/messaging/preferences", "/api/me/profile"
+    push = "/api/messaging/push"
+    browser = {"endpoint": "https://push.example/one", "p256dh": f"B{'A' * 86}", "auth": "A" * 22}
     choices = {
         "email": "daily",
         "quiet_from": "22:00",
@@ -220,6 +222,9 @@ def _chosen(member: Person) -> list[Call]:
     return [
         Call(template=preferences, method="GET", path=preferences, who=member),
         Call(template=preferences, method="PUT", path=preferences, who=member, body=choices),
+        Call(template=push, method="GET", path=push, who=member),
+        Call(template=push, path=push, who=member, body=browser),
+        Call(template=push, method="DELETE", path=push, who=member, body={"endpoint": "https://push.example/one"}),
         Call(template=profile, method="GET", path=profile, who=member),
         Call(template=profile, method="PUT", path=profile, who=member, body={"display_name": "Hal", "town": "Linden"}),
     ]

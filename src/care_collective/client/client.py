@@ -16,6 +16,7 @@ from care_collective.client.messaging import Messaging
 from care_collective.client.notifications import Notifications
 from care_collective.client.preferences import Preferences
 from care_collective.client.problems import Problems
+from care_collective.client.push import Push
 from care_collective.client.requests import Requests
 from care_collective.client.retries import Retries
 from care_collective.client.session import Credentials, Session
@@ -26,7 +27,7 @@ _TIMEOUT_SECONDS: Final = 10.0
 
 class CareClient:
     """Everything the API offers, for one caller: `accounts`, `requests`, `messaging`, `problems`, `applications`,
-    `preferences`, `notifications`, `health`.
+    `preferences`, `notifications`, `push`, `health`.
 
     `token` is a bearer token; `credentials` are signed in with when first needed and whenever the token has ended;
     with neither, `accounts.sign_in` says who calls. An `http` of one's own brings its time-outs and stays one's own to
@@ -61,6 +62,7 @@ class CareClient:
         self.applications = Applications(calls)
         self.preferences = Preferences(calls)
         self.notifications = Notifications(calls)
+        self.push = Push(calls)
         self.health = ServerHealth(calls)
 
     async def __aenter__(self) -> Self:

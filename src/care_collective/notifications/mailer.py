@@ -1,7 +1,7 @@
 """Sends members' letters: plans what is due, leases it, hands it to the mail server and notes what came of it.
 
 At least once is the promise: a process that dies between sending and noting it is followed by another, which sends
-again under the same Message-ID. Push, where there is one, leases its own channel in a loop of its own.
+again under the same Message-ID. push.py leases its own channel in a loop of its own.
 """
 
 import asyncio
@@ -71,6 +71,7 @@ async def console() -> AsyncIterator[Post]:
 class Mailer:
     """Sends letters for ever; nodes share them. `counts`: letters sent, failed (to be tried again) and dead.
 
+    `push`: a Pusher is at work beside it, and what is planned may be for that.
     `clock` stands in for the database's own; `random_` draws the jitter of retries.
     """
 
@@ -80,6 +81,7 @@ class Mailer:
         compose: Compose,
         connect: Connect,
         *,
+        push: bool = False,
         clock: Clock | None = None,
         random_: random.Random | None = None,
     ) -> None:
@@ -87,6 +89,7 @@ class Mailer:
         self._database = database
         self._compose = compose
         self._connect = connect
+        self._push = push
         self._clock = clock
         self._random = random_ or random.Random()  # noqa: S311  jitter is no secret
 
@@ -103,7 +106,7 @@ class Mailer:
 
     async def work(self) -> None:
         """Plans and sends until nothing is due. Errors: CareError; what was leased is free again after a minute."""
-        while await self._database.value("care.plan_deliveries", p_limit=PLANNED, **self._now()):
+        while await self._database.value("care.plan_deliveries", p_limit=PLANNED, p_push=self._push, **self._now()):
             pass
         more = True
         while more:

@@ -227,6 +227,16 @@ class AcceptOfferArgs(Struct, frozen=True, kw_only=True):
     p_conversation_id: UUID
 
 
+class AddPushSubscriptionArgs(Struct, frozen=True, kw_only=True):
+    """From now on tells the caller by web push to this browser instead of by letters; up to 10 browsers, an
+    eleventh replaces the one used least lately.
+    """
+
+    p_endpoint: str
+    p_p256dh: str
+    p_auth: str
+
+
 class ArchiveConversationArgs(Struct, frozen=True, kw_only=True):
     """Puts one of the caller's conversations away, or back into the list; it comes back by itself when the other
     one writes or decides.
@@ -413,6 +423,13 @@ class ListOffersArgs(Struct, frozen=True, kw_only=True):
     p_limit: int | UnsetType = UNSET
 
 
+class ListPushSubscriptionsArgs(Struct, frozen=True, kw_only=True):
+    """The browsers that the caller is told by: the SHA-256 of each endpoint, which a browser compares with its
+    own, since when, and when one was last reached.
+    """
+
+
+
 class MarkAllNotificationsReadArgs(Struct, frozen=True, kw_only=True):
     """Marks all of the caller's notifications as read; their threads stay as they are."""
 
@@ -446,6 +463,12 @@ class ReleaseHelperArgs(Struct, frozen=True, kw_only=True):
     """The owner releases the accepted helper; the request is open again."""
 
     p_conversation_id: UUID
+
+
+class RemovePushSubscriptionArgs(Struct, frozen=True, kw_only=True):
+    """Tells the caller no more by web push to this browser, where it did."""
+
+    p_endpoint: str
 
 
 class ReopenConversationArgs(Struct, frozen=True, kw_only=True):

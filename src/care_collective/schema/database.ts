@@ -260,6 +260,15 @@ export type Database = {
         }
         Returns: Json
       }
+      /** From now on tells the caller by web push to this browser instead of by letters; up to 10 browsers, an eleventh replaces the one used least lately. */
+      add_push_subscription: {
+        Args: {
+          p_endpoint: string
+          p_p256dh: string
+          p_auth: string
+        }
+        Returns: Json
+      }
       /** Puts one of the caller's conversations away, or back into the list; it comes back by itself when the other one writes or decides. */
       archive_conversation: {
         Args: {
@@ -443,6 +452,11 @@ export type Database = {
         }
         Returns: Json
       }
+      /** The browsers that the caller is told by: the SHA-256 of each endpoint, which a browser compares with its own, since when, and when one was last reached. */
+      list_push_subscriptions: {
+        Args: Record<PropertyKey, never>
+        Returns: Json
+      }
       /** Marks all of the caller's notifications as read; their threads stay as they are. */
       mark_all_notifications_read: {
         Args: Record<PropertyKey, never>
@@ -475,6 +489,13 @@ export type Database = {
       release_helper: {
         Args: {
           p_conversation_id: string
+        }
+        Returns: Json
+      }
+      /** Tells the caller no more by web push to this browser, where it did. */
+      remove_push_subscription: {
+        Args: {
+          p_endpoint: string
         }
         Returns: Json
       }

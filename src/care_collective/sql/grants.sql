@@ -67,6 +67,9 @@ grant execute on function
   public.count_unread_notifications(),
   public.mark_notification_read(uuid),
   public.mark_all_notifications_read(),
+  public.add_push_subscription(text, text, text),
+  public.remove_push_subscription(text),
+  public.list_push_subscriptions(),
   public.export_my_data(text),
   public.delete_account(text)
 to authenticated, care_app;
@@ -114,8 +117,9 @@ grant execute on function
   care.untold_hints(integer),
   care.mark_told(jsonb),
   care.live(uuid, integer, uuid[]),
-  care.plan_deliveries(integer, timestamptz),
+  care.plan_deliveries(integer, timestamptz, boolean),
   care.lease_deliveries(text, integer, integer, timestamptz),
   care.settle_delivery(uuid, uuid, text, text, double precision, timestamptz),
+  care.settle_push(uuid, uuid, text, text, double precision, uuid[], uuid[], timestamptz),
   care.unsubscribe(uuid, uuid)
 to care_app;

@@ -17,6 +17,7 @@ from litestar.static_files import create_static_files_router
 
 from care_collective.errors import CareError
 from care_collective.operations.upkeep import keep_pruned
+from care_collective.operations.webpush import why_not_offered
 from care_collective.requests.tending import keep_tended
 from care_collective.web import description, errors, rest
 from care_collective.web.body import MAX_BYTES, StrictRequest
@@ -31,6 +32,7 @@ from care_collective.web.pages import (
     notifications,
     passwords,
     problems,
+    push,
     reference,
     requests,
     rollout,
@@ -49,6 +51,8 @@ async def running(services: Services, metrics: socket | None) -> AsyncIterator[N
     """What runs beside the requests, and ends when they have. Closes the services."""
     with suppress(CareError):  # the first answer is by the flag as it stands, not by what holds before it was read
         await services.flags.refresh()
+    if services.pusher is None:
+        log.info("push.not_offered", why=why_not_offered(services.settings.base_url))
     beside = [
         asyncio.create_task(work)
         for work in (
@@ -57,6 +61,7 @@ async def running(services: Services, metrics: socket | None) -> AsyncIterator[N
             services.relay.run(),
             services.mailer.run(),
             *([] if services.fanout is None else [services.fanout.run()]),
+            *([] if services.pusher is None else [services.pusher.run()]),
             services.flags.follow(),
             services.outcomes.run(),
             services.guard.watch(),
@@ -116,6 +121,7 @@ def make_app(services: Services, metrics: socket | None = None) -> Edge:
             stream.router,
             settings.router,
             passwords.router,
+            push.router,
             rollout.router,
             unsubscribe.router,
             reference.router,

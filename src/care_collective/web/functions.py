@@ -13,7 +13,7 @@ from care_collective.errors import Code
 from care_collective.operations import catalogue
 from care_collective.requests.service import Status
 from care_collective.web import postgrest
-from care_collective.web.api import blocks, coordination, me, notifications, preferences, problems, schemas
+from care_collective.web.api import blocks, coordination, me, notifications, preferences, problems, push, schemas
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -125,6 +125,9 @@ KNOWN: Final = {
     "set_preferences": Like(preferences.PreferencesAnswer, "set_preferences"),
     "get_profile": Like(preferences.ProfileAnswer, "get_profile"),
     "set_profile": Like(preferences.ProfileAnswer, "set_profile"),
+    "list_push_subscriptions": Like(push.OwnBrowsers, "list_push_subscriptions"),
+    "add_push_subscription": Like(schemas.Done, "add_push_subscription"),
+    "remove_push_subscription": Like(schemas.Done, "remove_push_subscription"),
     "export_my_data": Like(me.ExportPage, "export_my_data"),
     "delete_account": Like(me.Left, "delete_account"),
 }

@@ -21,9 +21,11 @@ from care_collective.messaging.service import Messaging
 from care_collective.notifications.fanout import Fanout
 from care_collective.notifications.live import Hub
 from care_collective.notifications.mailer import Connect, Mailer, console
+from care_collective.notifications.push import Browsers, Pusher
 from care_collective.notifications.relay import Relay
 from care_collective.notifications.told import Notifications
 from care_collective.operations.smtp import MailServer, mail_host
+from care_collective.operations.webpush import PushServices, why_not_offered
 from care_collective.requests.service import Requests
 from care_collective.rollout import policy
 from care_collective.rollout.alerts import Alerts, make_senders
@@ -33,7 +35,7 @@ from care_collective.rollout.outcomes import Outcomes
 from care_collective.rollout.store import FlagStore
 from care_collective.settings import Settings
 from care_collective.web.communities import Communities
-from care_collective.web.pages.letters import composer
+from care_collective.web.pages.letters import composer, notice_of
 
 
 def utc_now() -> datetime:
@@ -45,8 +47,8 @@ def utc_now() -> datetime:
 class Services:
     """Everything a handler may call. `close` ends what was opened here; the database is its maker's to close.
 
-    `listener`, `fanout`, `relay` and `mailer` run, `flags` follow, `guard` watches and `alerts` tell while the
-    application does.
+    `listener`, `fanout`, `relay`, `mailer` and `pusher` run, `flags` follow, `guard` watches and `alerts` tell
+    while the application does.
     """
 
     settings: Settings
@@ -57,6 +59,8 @@ class Services:
     fanout: Fanout | None
     relay: Relay
     mailer: Mailer
+    pusher: Pusher | None
+    browsers: Browsers
     live: Hub
     accounts: Accounts
     applications: Applications
@@ -79,6 +83,8 @@ class Services:
         self.passwords.close()
         if isinstance(self.verifier, JwksVerifier):
             await self.verifier.close()
+        if self.pusher is not None:
+            await self.pusher.services.close()
         await self.outbound.aclose()
 
 
@@ -106,6 +112,7 @@ def make_services(
         smtp_url=settings.smtp_url, alert_url=settings.alert_url, base_url=settings.base_url, outbound=outbound
     )
     secret_key = settings.require_secret_key()
+    pusher = _pusher(settings, secret_key, database)
     live = Hub(listener)
     fanout = None if settings.redis_url is None else Fanout(settings.redis_url)
     if fanout is not None:
@@ -118,7 +125,14 @@ def make_services(
         listener=listener,
         fanout=fanout,
         relay=Relay(database, fanout),
-        mailer=Mailer(database, composer(settings.base_url, secret_key, now), _mail_server(settings)),
+        mailer=Mailer(
+            database,
+            composer(settings.base_url, secret_key, now),
+            _mail_server(settings),
+            push=pusher is not None,
+        ),
+        pusher=pusher,
+        browsers=Browsers(database),
         live=live,
         accounts=Accounts(database, hasher),
         applications=Applications(database),
@@ -150,3 +164,10 @@ def _mail_server(settings: Settings) -> Connect:
     if settings.smtp_url is None:
         return console
     return MailServer(settings.smtp_url, mail_host(settings.base_url)).connected
+
+
+def _pusher(settings: Settings, secret_key: str, database: Database) -> Pusher | None:
+    if why_not_offered(settings.base_url) is not None:
+        return None
+    contact = f"care-collective@{mail_host(settings.base_url)}"
+    return Pusher(database, notice_of, PushServices(secret_key, contact))

@@ -7,6 +7,7 @@ from care_collective.client.models.accounts import (
     Applicant,
     ApplicationDecided,
     ApplicationPage,
+    Browser,
     CommunitySummary,
     Export,
     ExportedMessage,
@@ -16,6 +17,7 @@ from care_collective.client.models.accounts import (
     PreferencesAnswer,
     Profile,
     ProfileAnswer,
+    PushAnswer,
     Restriction,
 )
 from care_collective.client.models.health import Features, Flag, Health, Migrations, State
@@ -57,6 +59,7 @@ __all__ = [
     "Archived",
     "Block",
     "Blocks",
+    "Browser",
     "CommunitySummary",
     "Conversation",
     "ConversationPage",
@@ -89,6 +92,7 @@ __all__ = [
     "ProblemReported",
     "Profile",
     "ProfileAnswer",
+    "PushAnswer",
     "RequestSummary",
     "Restriction",
     "Sent",

@@ -71,6 +71,21 @@ class PreferencesAnswer(Written, frozen=True, kw_only=True):
     preferences: Preferences
 
 
+class Browser(msgspec.Struct, frozen=True, kw_only=True):
+    """A browser that one is told by. `digest`: the SHA-256 of its endpoint, in hexadecimal."""
+
+    digest: str
+    created_at: Moment
+    last_ok_at: Moment | None
+
+
+class PushAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One's own browsers, and the `key` to subscribe with, None where no web push is offered."""
+
+    subscriptions: list[Browser]
+    key: str | None
+
+
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """How a member is known to others."""
 
@@ -98,6 +113,7 @@ class Export(msgspec.Struct, frozen=True, kw_only=True):
     account: dict[str, Any]
     profile: dict[str, Any]
     sessions: list[dict[str, Any]]
+    push_subscriptions: list[dict[str, Any]]
     preferences: dict[str, Any] | None
     restrictions: list[dict[str, Any]]
     blocks: list[dict[str, Any]]

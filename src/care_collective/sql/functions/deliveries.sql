@@ -1,6 +1,10 @@
 -- What is due to be told becomes deliveries: to whom, by which channel, when, and what goes together.
 
-create or replace function care.channel_of(p_community_id uuid, p_user_id uuid)
+drop function if exists care.channel_of(uuid, uuid);
+drop function if exists care.plan_deliveries(integer, timestamptz);
+drop function if exists care.plan_member(uuid, uuid, timestamptz);
+
+create or replace function care.channel_of(p_community_id uuid, p_user_id uuid, p_push boolean)
 returns text
 stable
 set search_path = pg_catalog, pg_temp
@@ -9,15 +13,35 @@ as $$
 declare
   v_preferences public.messaging_preferences := care.preferences_of(p_community_id, p_user_id);
 begin
-  -- One channel an event: another one that a member has chosen is answered here, before e-mail.
-  if v_preferences.email = 'off' or care.address_of(p_community_id, p_user_id) is null then
+  if (care.restriction_of(p_community_id, p_user_id)).kind = 'banned' then
     return null;
   end if;
-  return case when (care.restriction_of(p_community_id, p_user_id)).kind is distinct from 'banned' then 'email' end;
+  -- One channel an event. Whoever turned a browser on wants to be told by it, however often letters may come.
+  if p_push and care.has_push(p_community_id, p_user_id) then
+    return 'push';
+  end if;
+  return case
+    when v_preferences.email <> 'off' and care.address_of(p_community_id, p_user_id) is not null then 'email' end;
 end
 $$;
-comment on function care.channel_of(uuid, uuid) is
-  'The one channel by which a member is told of what they have not read; null: by none.';
+comment on function care.channel_of(uuid, uuid, boolean) is
+  'The one channel by which a member is told of what they have not read; null: by none. p_push: this node sends pushes.';
+
+create or replace function care.has_push(p_community_id uuid, p_user_id uuid)
+returns boolean
+stable
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+begin
+  return exists (
+    select 1
+      from care.push_subscriptions s
+     where s.community_id = p_community_id
+       and s.user_id = p_user_id);
+end
+$$;
+comment on function care.has_push(uuid, uuid) is 'Whether a member is told by some browser: one index probe.';
 
 create or replace function care.heard_of(p_community_id uuid, p_user_id uuid, p_ids uuid[], p_now timestamptz)
 returns uuid[]
@@ -45,7 +69,8 @@ $$;
 comment on function care.heard_of(uuid, uuid, uuid[], timestamptz) is
   'Those of a member''s notifications that are unread and of no conversation that they have muted.';
 
-create or replace function care.plan_deliveries(p_limit integer, p_now timestamptz default null)
+create or replace function care.plan_deliveries(
+  p_limit integer, p_now timestamptz default null, p_push boolean default false)
 returns integer
 volatile
 security definer
@@ -58,6 +83,7 @@ declare
   v_member record;
   v_members integer := 0;
 begin
+  perform care.forward_pushes(p_limit, v_now);
   for v_member in
     -- The locks are kept to the end: two nodes never plan for one member. Whom another node or a write of theirs has
     -- is passed over this time.
@@ -76,16 +102,17 @@ begin
      order by p.user_id
        for no key update skip locked
   loop
-    perform care.plan_member(v_member.community_id, v_member.user_id, v_now);
+    perform care.plan_member(v_member.community_id, v_member.user_id, v_now, p_push);
     v_members := v_members + 1;
   end loop;
   return v_members;
 end
 $$;
-comment on function care.plan_deliveries(integer, timestamptz) is
-  'Makes deliveries of what is due and unread, of up to p_limit notifications'' members; how many members that were.';
+comment on function care.plan_deliveries(integer, timestamptz, boolean) is
+  'Makes deliveries of what is due and unread, of up to p_limit notifications'' members; how many members that were. p_push: by browsers, too, and not by letters alone.';
 
-create or replace function care.plan_member(p_community_id uuid, p_user_id uuid, p_now timestamptz)
+create or replace function care.plan_member(
+  p_community_id uuid, p_user_id uuid, p_now timestamptz, p_push boolean)
 returns void
 volatile
 set search_path = pg_catalog, pg_temp
@@ -94,7 +121,7 @@ as $$
 declare
   v_preferences public.messaging_preferences := care.preferences_of(p_community_id, p_user_id);
   v_zone text := care.zone_of(p_community_id, p_user_id);
-  v_channel text := care.channel_of(p_community_id, p_user_id);
+  v_channel text := care.channel_of(p_community_id, p_user_id, p_push);
   v_waiting uuid[];
   v_heard uuid[] := array[]::uuid[];
   v_quiet timestamptz;
@@ -119,9 +146,9 @@ begin
      and n.id = any (v_waiting)
      and n.id <> all (v_heard);
 
-  if v_preferences.email = 'daily' then
-    perform care.plan_digest(p_community_id, p_user_id, v_channel, v_heard, p_now, care.next_time(p_now, v_zone,
-      case when v_preferences.quiet_from <> v_preferences.quiet_to then v_preferences.quiet_to else '08:00' end));
+  if v_preferences.email = 'daily' and v_channel = 'email' then
+    perform care.plan_digest(p_community_id, p_user_id, v_channel, v_heard, p_now,
+      care.digest_time(p_community_id, p_user_id, p_now));
     return;
   end if;
   v_quiet := care.quiet_until(p_now, v_zone, v_preferences.quiet_from, v_preferences.quiet_to);
@@ -151,8 +178,8 @@ begin
   end loop;
 end
 $$;
-comment on function care.plan_member(uuid, uuid, timestamptz) is
-  'Makes a member''s deliveries: one a conversation or request, one a day for who chose so, none in quiet hours but for the most urgent. Under the lock on the profile.';
+comment on function care.plan_member(uuid, uuid, timestamptz, boolean) is
+  'Makes a member''s deliveries: one a conversation or request, one letter a day for who chose so, none in quiet hours but for the most urgent. Under the lock on the profile.';
 
 create or replace function care.pause_of(
   p_community_id uuid, p_user_id uuid, p_conversation_id uuid, p_now timestamptz)
@@ -230,6 +257,22 @@ end
 $$;
 comment on function care.plan_letter(uuid, uuid, text, uuid, uuid[], boolean, timestamptz) is
   'Makes the delivery of some notifications, due at once; nothing more is sent of them for two hours.';
+
+create or replace function care.digest_time(p_community_id uuid, p_user_id uuid, p_now timestamptz)
+returns timestamptz
+stable
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_preferences public.messaging_preferences := care.preferences_of(p_community_id, p_user_id);
+begin
+  return care.next_time(p_now, care.zone_of(p_community_id, p_user_id),
+    case when v_preferences.quiet_from <> v_preferences.quiet_to then v_preferences.quiet_to else '08:00' end);
+end
+$$;
+comment on function care.digest_time(uuid, uuid, timestamptz) is
+  'When a member''s next daily letter goes out: at the end of their quiet hours, at eight without any.';
 
 create or replace function care.plan_digest(
   p_community_id uuid, p_user_id uuid, p_channel text, p_ids uuid[], p_now timestamptz, p_due timestamptz)

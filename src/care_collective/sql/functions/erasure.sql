@@ -60,6 +60,9 @@ begin
   delete from care.deliveries d
    where d.community_id = p_community_id
      and d.user_id = p_user_id;
+  delete from care.push_subscriptions s
+   where s.community_id = p_community_id
+     and s.user_id = p_user_id;
   delete from public.messaging_preferences p
    where p.community_id = p_community_id
      and p.user_id = p_user_id;

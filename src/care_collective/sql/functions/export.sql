@@ -141,6 +141,13 @@ begin
         from care.sessions s
        where s.community_id = p_community_id
          and s.user_id = p_user_id),
+    -- Where the browsers are; their keys would let whoever finds the file write to them.
+    'push_subscriptions', (
+      select coalesce(jsonb_agg(jsonb_build_object('endpoint', s.endpoint, 'created_at', s.created_at,
+                                  'last_ok_at', s.last_ok_at) order by s.created_at), '[]')
+        from care.push_subscriptions s
+       where s.community_id = p_community_id
+         and s.user_id = p_user_id),
     'preferences', (
       select to_jsonb(p) - v_hidden
         from public.messaging_preferences p
@@ -163,7 +170,7 @@ begin
 end
 $$;
 comment on function care.export_account(uuid, uuid) is
-  'Who a member is: account, profile, sessions, preferences, restrictions, and whom they blocked.';
+  'Who a member is: account, profile, sessions, browsers with notices, preferences, restrictions, and whom they blocked.';
 
 create or replace function care.export_doings(p_community_id uuid, p_user_id uuid)
 returns jsonb

@@ -91,8 +91,9 @@ begin
   end if;
   if p_delivery.kind in ('notifications', 'digest') then
     v_items := care.letter_items(p_delivery, p_now);
-    -- All read meanwhile, muted, or no letters wanted any more.
-    if v_items = '[]' or care.channel_of(v_community_id, v_user_id) is distinct from p_delivery.channel then
+    -- All read meanwhile, muted, or nothing wanted any more. A push whose last browser is gone is no letter yet: who
+    -- sends it finds none to send to.
+    if v_items = '[]' or care.channel_of(v_community_id, v_user_id, p_delivery.channel = 'push') is null then
       return null;
     end if;
   else
@@ -111,6 +112,9 @@ begin
              'id', p_delivery.id, 'user_id', v_user_id, 'kind', p_delivery.kind, 'created_at', p_delivery.created_at,
              'address', v_address, 'display_name', p.display_name, 'locales', jsonb_build_array(p.locale, c.locale),
              'items', v_items, 'password_set_at', v_password_set_at)
+           || case when p_delivery.channel = 'push' then jsonb_build_object(
+                'urgent', p_delivery.urgent, 'subscriptions', care.subscriptions_of(v_community_id, v_user_id))
+              else '{}' end
       from public.profiles p
       join public.communities c
         on c.id = v_community_id

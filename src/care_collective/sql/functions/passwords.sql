@@ -52,11 +52,14 @@ begin
   delete from care.sessions s
    where s.user_id = p_user_id
      and s.id_hash is distinct from p_keep_session;
+  -- A browser that somebody else turned on tells them nothing more.
+  delete from care.push_subscriptions p
+   where p.user_id = p_user_id;
   return true;
 end
 $$;
 comment on function care.replace_password(uuid, text, timestamptz, bytea) is
-  'Puts a new password hash in the place of the one set at p_set_at and ends the user''s sessions but the one to keep; false, and nothing done, where another has been set since.';
+  'Puts a new password hash in the place of the one set at p_set_at and ends the user''s sessions but the one to keep, and notices to their browsers; false, and nothing done, where another has been set since.';
 
 create or replace function care.ask_password_reset(p_community_id uuid, p_email text)
 returns void

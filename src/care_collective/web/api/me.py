@@ -36,6 +36,7 @@ class Export(msgspec.Struct, frozen=True, kw_only=True):
     account: dict[str, Any]
     profile: dict[str, Any]
     sessions: list[dict[str, Any]]
+    push_subscriptions: list[dict[str, Any]]
     preferences: dict[str, Any] | None
     restrictions: list[dict[str, Any]]
     blocks: list[dict[str, Any]]
@@ -69,6 +70,7 @@ class ExportPage(msgspec.Struct, frozen=True, kw_only=True):
     account: dict[str, Any] | None = None
     profile: dict[str, Any] | None = None
     sessions: list[dict[str, Any]] | None = None
+    push_subscriptions: list[dict[str, Any]] | None = None
     preferences: dict[str, Any] | None = None
     restrictions: list[dict[str, Any]] | None = None
     blocks: list[dict[str, Any]] | None = None

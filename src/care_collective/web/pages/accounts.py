@@ -130,11 +130,13 @@ async def _again(request: AnyRequest, template: str, error: CareError, form: dic
 
 @post("/sign-out")
 async def sign_out(request: AnyRequest) -> Redirect:
-    """Ends this browser's session."""
+    """Ends this browser's session, and notices to it where there are any (push-out.js names it)."""
     security.check_origin(request)
-    form = await forms.read(request, security.CSRF_FIELD)
+    form = await forms.read(request, security.CSRF_FIELD, "push_endpoint")
     security.check_csrf(request, form[security.CSRF_FIELD])
     token = security.session_token(request)
+    if form["push_endpoint"]:
+        await security.services(request).browsers.remove(request.user, form["push_endpoint"])
     if token is not None:
         await sessions.end(security.services(request).database, token)
     answer = Redirect("/", status_code=303)

@@ -1,4 +1,4 @@
-"""What letters to members say, in the language of each: who did what about which request, and where to answer.
+"""What letters and pushes say to members, in the language of each: who did what about which request, where to answer.
 
 Names and titles, never a message's words; a subject holds words of ours alone, for it shows on a locked screen.
 """
@@ -9,9 +9,12 @@ from email.message import EmailMessage
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import msgspec
+
 from care_collective.accounts import resets
 from care_collective.notifications import unsubscribe
 from care_collective.notifications.email import Delivery, Item, Words, one_line, unlinked, written
+from care_collective.notifications.push import Notice
 from care_collective.operations.smtp import mail_host
 from care_collective.web.pages.environments import ENVIRONMENTS
 from care_collective.web.pages.language import Language, choose
@@ -28,6 +31,7 @@ _SUBJECTS: Final = {
 _NEWS: Final = _("There is news for you")
 _DAILY: Final = _("What waits for you today")
 _PASSWORD: Final = _("A new password")
+_LONGEST_SHOWN: Final = 100
 
 
 def composer(base_url: str, secret_key: str, now: Callable[[], datetime]) -> Callable[[Delivery], EmailMessage]:
@@ -70,6 +74,25 @@ def site_of(base_url: str, hosts: Sequence[str]) -> str:
     if not hosts or parts.hostname in hosts:
         return base_url
     return f"{parts.scheme}://{hosts[0]}" + (f":{parts.port}" if parts.port else "")
+
+
+def notice_of(delivery: Delivery) -> Notice:
+    """What a push says in its member's language, on a locked screen as well: who did what, no message's words."""
+    language = choose(*delivery.locales)
+    community = one_line(delivery.community.name)[:_LONGEST_SHOWN]
+    entries = _entries("", [_shortened(item) for item in delivery.items])
+    (path, told) = (entries[-1]["link"], entries[-1]["told"]) if len(entries) == 1 else ("/notifications", [])
+    body = _subject(language, delivery.items)
+    if told:
+        template = ENVIRONMENTS[language.code].get_template("letters/notice.txt")
+        body = one_line(template.render({"told": told, "community": community}))
+    return Notice(title=community, body=body, path=path, tag=path, lang=language.code)
+
+
+def _shortened(item: Item) -> Item:
+    # A push service takes 4 KB.
+    actor, title = (text and one_line(text)[:_LONGEST_SHOWN] for text in (item.actor, item.title))
+    return msgspec.structs.replace(item, actor=actor, title=title)
 
 
 def _rendered(

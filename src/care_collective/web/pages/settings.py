@@ -13,6 +13,7 @@ from care_collective.accounts.preferences import LETTERS, Choices, Letters, Loca
 from care_collective.errors import CareError
 from care_collective.web import security
 from care_collective.web.api.preferences import PreferencesAnswer
+from care_collective.web.api.push import OwnBrowsers
 from care_collective.web.pages import forms
 from care_collective.web.pages.rendering import AnyRequest, Member, page, require_member
 
@@ -49,6 +50,16 @@ async def _stored(request: AnyRequest, member: Member) -> dict[str, str]:
     }
 
 
+async def _push(request: AnyRequest) -> dict[str, str] | None:
+    """What push.js has to know: the key to subscribe with, and which browsers are on. None where no push is offered."""
+    services = security.services(request)
+    if services.pusher is None:
+        return None
+    found = msgspec.json.decode((await services.browsers.list(request.user)).success(), type=OwnBrowsers)
+    known = " ".join(one.digest for one in found.subscriptions)
+    return {"key": services.pusher.services.public_key, "known": known}
+
+
 async def _page(
     request: AnyRequest, *, form: Mapping[str, str], errors: Mapping[str, str], status: int = 200
 ) -> Response[str]:
@@ -64,6 +75,7 @@ async def _page(
         letters=LETTERS,
         languages=LANGUAGES,
         zones=zones(),
+        push=await _push(request) if member.may_enter else None,
         done=forms.notice_of(request, NOTICES),
     )
 
