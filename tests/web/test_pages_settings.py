@@ -1,11 +1,14 @@
 """Settings as pages, without scripts: what each state of a member may change, and a pause that others can read of."""
 
+import hashlib
+
 import pytest
 
 from care_collective.web.pages.settings import zones
 from care_collective.web.services import Services
 from harness import FIRST_WORDS, Care, Town
 from web.pages import Sheet, led, opened, refused, sent, visitor
+from web_harness import services_for
 
 
 @pytest.fixture
@@ -146,3 +149,36 @@ async def test_a_page_that_is_not_there_keeps_a_members_header_and_asks_the_data
         assert "/sign-up" in {
             found["href"] for tag, found in (await opened(client, "/nothing-here", 404)).tags if tag == "a"
         }
+
+
+async def test_notices_on_a_device_are_offered_where_they_can_come_and_end_with_signing_out(
+    services: Services, town: Town
+) -> None:
+    ann, bob = await town.member("Ann"), await town.member("Bob")
+    async with await visitor(services, ann) as client:
+        assert "On this device" not in (await opened(client, "/settings")).said
+    offering = services_for(town.care, base_url="https://care.example")
+    assert offering.pusher is not None
+    endpoint = "https://push.example/one"
+    for member in (ann, bob):
+        await member.call("add_push_subscription", endpoint=endpoint, p256dh=f"B{'A' * 86}", auth="A" * 22)
+    async with await visitor(offering, bob) as client:
+        client.cookies.set("__Host-care_session", client.cookies["care_session"])
+        page = await opened(client, "/settings")
+        (section,) = [found for tag, found in page.tags if "data-push" in found]
+        assert section["data-key"] == offering.pusher.services.public_key
+        assert section["data-known"] == hashlib.sha256(endpoint.encode()).hexdigest()
+        assert "hidden" in section
+        worker = await client.get("/push-worker.js")
+        assert worker.headers["content-type"].startswith("text/javascript")
+        assert worker.headers["cache-control"] == "no-cache"
+        assert "default-src 'self'" in worker.headers["content-security-policy"]
+        # Another's browser is nobody's to take, and there is nothing to tell of it.
+        assert await led(client, page.form("/sign-out"), push_endpoint="https://push.example/two") == "/"
+    assert await town.count("care.push_subscriptions") == 1
+    async with await visitor(offering, bob) as client:
+        client.cookies.set("__Host-care_session", client.cookies["care_session"])
+        form = (await opened(client, "/settings")).form("/sign-out")
+        assert await led(client, form, push_endpoint=endpoint) == "/"
+    assert await town.count("care.push_subscriptions") == 0
+    await offering.close()
