@@ -200,6 +200,24 @@ class Town:
         )
         return UUID(str(value))
 
+    async def fill(self, conversation: UUID | str, one: Person, other: Person, count: int) -> None:
+        """Writes `Line 1` to `Line count` into a thread of either engine, both people in turn, past every limit."""
+        ids = self.community_id, UUID(str(conversation))
+        version = await self.care.owner.fetchval(
+            "select version from care.threads where community_id = $1 and id = $2", *ids
+        )
+        suffix = "_v2" if version == "v2" else ""
+        await self.care.owner.execute(
+            f"insert into public.messages{suffix} "
+            "(community_id, conversation_id, seq, sender_id, recipient_id, content) "
+            "select $1, $2, n, case n % 2 when 1 then $3::uuid else $4::uuid end, "
+            "case n % 2 when 1 then $4::uuid else $3::uuid end, 'Line ' || n from generate_series(1, $5) n",
+            *ids, one.user_id, other.user_id, count,
+        )  # fmt: skip
+        await self.care.owner.execute(
+            f"update public.conversations{suffix} set last_seq = $3 where community_id = $1 and id = $2", *ids, count
+        )
+
     async def coordinate(self, person: Person) -> None:
         """Makes a member a coordinator."""
         await self.care.owner.execute(

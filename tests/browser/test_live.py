@@ -119,7 +119,7 @@ async def test_a_new_offer_is_told_on_its_owners_pages(visit: Visitor, site: Sit
 
 async def test_a_reader_who_looks_back_is_not_moved_and_has_not_read(visit: Visitor, site: Site) -> None:
     talk = await thread_of(site)
-    await lines(site, talk, 40)
+    await site.town.fill(talk.id, talk.helper, talk.owner, 40)
     owner, helper = await window(visit, site, talk.owner), await window(visit, site, talk.helper)
     await owner.goto(talk.path + "#latest")
     await helper.goto(talk.path + "#latest")
@@ -150,20 +150,6 @@ async def test_a_reader_who_looks_back_is_not_moved_and_has_not_read(visit: Visi
     await expect(owner.locator("#unread")).to_have_text(" 1 new")
     await owner.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
     await expect(helper.locator("#mark")).to_have_text("· Read")
-
-
-async def lines(site: Site, talk: Thread, count: int, first: int = 1) -> None:
-    """Fills a thread, both people in turn."""
-    await site.town.care.owner.execute(
-        "insert into public.messages_v2 (community_id, conversation_id, seq, sender_id, recipient_id, content) "
-        "select $1, $2, n, case n % 2 when 0 then $3::uuid else $4::uuid end, "
-        "case n % 2 when 0 then $4::uuid else $3::uuid end, 'Line ' || n from generate_series($5::int, $6) as n",
-        site.town.community_id, talk.id, talk.owner.user_id, talk.helper.user_id, first, first + count - 1,
-    )  # fmt: skip
-    await site.town.care.owner.execute(
-        "update public.conversations_v2 set last_seq = $3 where community_id = $1 and id = $2",
-        site.town.community_id, talk.id, first + count - 1,
-    )  # fmt: skip
 
 
 # What a browser itself, and htmx, say of a line that is lost.

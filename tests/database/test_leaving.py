@@ -349,21 +349,12 @@ async def test_a_first_message_that_waits_for_review_is_in_its_writers_export_al
 
 
 async def test_many_messages_come_in_pages_each_once(stage: Stage) -> None:
-    opened = {"v2": stage.conversation, "v1": await V1.opened(stage.helper, stage.open_request)}
-    for version, conversation in opened.items():
-        suffix = "_v2" if version == "v2" else ""
-        await stage.town.care.owner.execute(
-            f"insert into public.messages{suffix} "
-            "(community_id, conversation_id, seq, sender_id, recipient_id, content) "
-            "select $1, $2, n, $3, $4, 'Message ' || n from generate_series(1, 2100) n",
-            stage.town.community_id, conversation, stage.owner.user_id, stage.helper.user_id,
-        )  # fmt: skip
-        await stage.town.care.owner.execute(
-            f"update public.conversations{suffix} set last_seq = 2100 where id = $1", conversation
-        )
+    opened = [stage.conversation, await V1.opened(stage.helper, stage.open_request)]
+    for conversation in opened:
+        await stage.town.fill(conversation, stage.owner, stage.helper, 2100)
     whole = await exported(stage.helper)
     seen = [(m["conversation_id"], m["seq"]) for m in whole["messages"]]
-    assert seen == [(str(c), n) for c in sorted(opened.values()) for n in range(2101)]
+    assert seen == [(str(c), n) for c in sorted(opened) for n in range(2101)]
     assert code(await stage.helper.call("export_my_data", cursor="1.2")) == "validation_error"
     # A cursor of somebody else's thread begins after it and shows nothing of it.
     stranger = await stage.town.member()

@@ -267,13 +267,7 @@ async def test_pages_are_1_to_100_and_go_one_way(town: Town, engine: Engine) -> 
 
 async def test_a_conversation_has_the_contracts_shape_and_its_newest_500(town: Town, engine: Engine) -> None:
     owner, helper, request, conversation = await pair(town, engine)
-    table = "public.messages_v2" if engine.version == "v2" else "public.messages"
-    await town.care.owner.execute(
-        f"insert into {table} (community_id, conversation_id, seq, sender_id, recipient_id, content) "
-        "select $1, $2, n, $3, $4, 'Message ' || n from generate_series(1, 500) n",
-        town.community_id, conversation, helper.user_id, owner.user_id,
-    )  # fmt: skip
-    await town.care.owner.execute(f"update {engine.conversations} set last_seq = 500 where id = $1", conversation)
+    await town.fill(conversation, helper, owner, 500)
 
     async def read() -> dict[str, Any]:
         return await owner.call("get_conversation_v2", conversation_id=conversation, user_id=owner.user_id)

@@ -20,14 +20,7 @@ def engine() -> str:
 async def test_an_export_is_one_json_file_however_many_pages_it_has(town: Town, client: MakeClient) -> None:
     owner, helper = await town.member("Olga"), await town.member("Hal")
     opened = await helper.offer_v2(await town.request(owner))
-    await town.care.owner.execute(
-        "insert into public.messages_v2 (community_id, conversation_id, seq, sender_id, recipient_id, content) "
-        "select $1, $2, n, $3, $4, 'Message ' || n from generate_series(1, 4100) n",
-        town.community_id, opened["conversation_id"], owner.user_id, helper.user_id,
-    )  # fmt: skip
-    await town.care.owner.execute(
-        "update public.conversations_v2 set last_seq = 4100 where id = $1", opened["conversation_id"]
-    )
+    await town.fill(opened["conversation_id"], owner, helper, 4100)
     await town.restrict(helper, "banned", why="Threats")
     answer = await client(helper).get("/api/me/export")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")

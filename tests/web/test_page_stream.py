@@ -81,16 +81,9 @@ async def pair(town: Town) -> tuple[Person, Person, str]:
     return owner, helper, str(opened["conversation_id"])
 
 
-async def test_no_message_is_missed_and_none_comes_twice_while_streams_are_cut(
-    services: Services, shared: Care, town: Town
-) -> None:
+async def test_no_message_is_missed_and_none_comes_twice_while_streams_are_cut(services: Services, town: Town) -> None:
     owner, helper, thread = await pair(town)
-    await shared.owner.execute(
-        "insert into public.messages_v2 (community_id, conversation_id, seq, sender_id, recipient_id, content) "
-        "select $1, $2, n, $3, $4, 'Line ' || n from generate_series(1, $5) as n",
-        town.community_id, thread, owner.user_id, helper.user_id, COUNT,
-    )  # fmt: skip
-    await shared.owner.execute("update public.conversations_v2 set last_seq = $2 where id = $1", thread, COUNT)
+    await town.fill(thread, owner, helper, COUNT)
     severer = Severer(shortest=3_000, longest=13_000, draw=random.Random(5))
     place, seen = -1, list[int]()
     async with (

@@ -91,18 +91,8 @@ async def test_messages_come_once_in_order_as_get_messages_shows_them_and_go_on_
                     await again.until(lambda again=again: again.seqs == [5])
 
 
-async def test_more_than_a_page_of_messages_comes_whole(services: Services, stage: Stage, shared: Care) -> None:
-    table = await shared.owner.fetchval(
-        "select case version when 'v2' then '_v2' else '' end from care.threads where id = $1", stage.conversation
-    )
-    await shared.owner.execute(
-        f"insert into public.messages{table} (community_id, conversation_id, seq, sender_id, recipient_id, content) "
-        "select $1, $2, n, $3, $4, 'Line ' || n from generate_series(1, 250) as n",
-        stage.town.community_id, stage.conversation, stage.owner.user_id, stage.helper.user_id,
-    )  # fmt: skip
-    await shared.owner.execute(
-        f"update public.conversations{table} set last_seq = 250 where community_id = $1", stage.town.community_id
-    )
+async def test_more_than_a_page_of_messages_comes_whole(services: Services, stage: Stage) -> None:
+    await stage.town.fill(stage.conversation, stage.owner, stage.helper, 250)
     path = f"{STREAM}?conversation={stage.conversation}&after=-1"
     async with node(services, stage) as make, feeding(make(stage.helper), path) as feed:
         await feed.until(lambda: len(feed.messages) == 251)
