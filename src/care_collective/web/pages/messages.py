@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -218,11 +219,11 @@ async def release(request: AnyRequest, conversation_id: FromPath[UUID]) -> Respo
     return await _decide(request, conversation_id, lambda do, who, one, _: do.release_helper(who, one), "released")
 
 
-async def _mute(do: Messaging, who: Caller, one: UUID, form: Mapping[str, str]) -> Answer:
+async def _mute(now: datetime, do: Messaging, who: Caller, one: UUID, form: Mapping[str, str]) -> Answer:
     if form["for"] not in MUTES:
         raise CareError.invalid(**{"for": _HOW_LONG})
     length = MUTES[form["for"]]
-    until = FOREVER if length is None else datetime.now(UTC) + length
+    until = FOREVER if length is None else now + length
     # Without the form's key: a second tap names another moment, and does no harm.
     return await do.mute_conversation(replace(who, idempotency_key=None), one, until)
 
@@ -236,7 +237,7 @@ async def _block(do: Messaging, who: Caller, one: UUID, _: Mapping[str, str]) ->
 @post("/messages/{conversation_id:uuid}/mute")
 async def mute(request: AnyRequest, conversation_id: FromPath[UUID]) -> Response[Any]:
     """Mutes a conversation for a while, for oneself alone."""
-    return await _decide(request, conversation_id, _mute, "muted")
+    return await _decide(request, conversation_id, partial(_mute, security.services(request).now()), "muted")
 
 
 @post("/messages/{conversation_id:uuid}/unmute")
