@@ -9,8 +9,7 @@ from playwright.async_api import Locator, Page, Route, expect
 
 from browser.conftest import Site, Visitor
 from browser.looks import violations
-from browser.test_talking import window
-from care_collective.accounts import sessions
+from browser.test_talking import signed_in, window
 from harness import Person
 
 API = "**/api/messaging/conversations/*/messages"
@@ -251,12 +250,6 @@ async def test_a_conversation_that_ended_meanwhile_keeps_the_words(visit: Visito
     await page.reload()
     await expect(bubble(page, "I have the bag")).to_have_count(0)
     assert await thread.written() == []
-
-
-async def signed_in(page: Page, site: Site, person: Person) -> None:
-    """Signs a member in, in a window where somebody may be signed in."""
-    token = await sessions.start(site.town.care.database, user_id=person.user_id, community_id=site.town.community_id)
-    await page.context.add_cookies([{"name": "care_session", "value": token or "", "url": site.url}])
 
 
 async def test_a_session_that_ended_sends_nothing_and_nobody_elses_words(

@@ -38,11 +38,16 @@ async def talk(site: Site) -> Talk:
     return Talk(owner, helper, f"/requests/{free}", f"/requests/{own}", f"/messages/{opened['conversation_id']}")
 
 
+async def signed_in(page: Page, site: Site, person: Person) -> None:
+    """Signs a member in, in a window where somebody else may be."""
+    token = await sessions.start(site.town.care.database, user_id=person.user_id, community_id=site.town.community_id)
+    await page.context.add_cookies([{"name": "care_session", "value": token or "", "url": site.url}])
+
+
 async def window(visit: Visitor, site: Site, person: Person, **options: object) -> Page:
     """A window in which a member is signed in."""
     opened = await visit(**options)
-    token = await sessions.start(site.town.care.database, user_id=person.user_id, community_id=site.town.community_id)
-    await opened.context.add_cookies([{"name": "care_session", "value": token or "", "url": site.url}])
+    await signed_in(opened.page, site, person)
     return opened.page
 
 

@@ -4,6 +4,7 @@ import re
 from datetime import timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from typing import get_args
 from uuid import UUID, uuid4
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from care_collective.accounts import resets
 from care_collective.notifications import unsubscribe
 from care_collective.notifications.email import Delivery, Home, Item, Words, written
+from care_collective.notifications.told import Kind
 from care_collective.web.pages.letters import composer, site_of, words_of
 from database.test_deliveries import NOON
 from harness import FIRST_WORDS
@@ -20,12 +22,6 @@ from mail_harness import mail_server
 KEY = "a secret key for tests, of 32 bytes"
 SITE = "https://care.example"
 REQUEST, CONVERSATION = uuid4(), uuid4()
-KINDS = (
-    "offer.received", "offer.unanswered", "offer.accepted", "offer.declined", "offer.replaced", "helper.stepped_back",
-    "helper.released", "message.received", "conversation.closed", "conversation.reopened", "request.completed",
-    "request.cancelled", "request.reopened", "request.expired", "membership.waiting", "membership.approved",
-    "membership.rejected",
-)  # fmt: skip
 # A header of one's own, in every way that a line can end; and what turns what follows it around.
 SPITEFUL = "Ann\r\nBcc: all@example.org\n\nX: y\x85Z\u2028W\u202e<script>alert(1)</script>"
 
@@ -91,7 +87,7 @@ def test_the_address_that_ends_letters_stands_whole_in_a_header_and_names_its_me
 @pytest.mark.parametrize("locale", ["en", "es-MX"])
 def test_every_kind_is_said_in_both_languages_with_where_it_leads(locale: str) -> None:
     said = {}
-    for kind in (*KINDS, "a.later_kind"):
+    for kind in (*get_args(Kind), "a.later_kind"):
         words = words_of(delivery(item(kind), locale=locale), base_url=SITE, secret_key=KEY, now=NOON)
         said[kind] = words.text.split("\n")[2]
         assert f"https://linden.example/messages/{CONVERSATION}" in words.text
