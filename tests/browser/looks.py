@@ -12,7 +12,7 @@ AXE = {
 # A laptop's window of 1280 x 1024 at 200 % zoom.
 ZOOMED = {"width": 640, "height": 512}
 # What a finger meets, words within a sentence apart (WCAG 2.5.8).
-SMALL = """() => [...document.querySelectorAll('main a, main button, main summary, main select, main input, header a')]
+SMALL = """() => [...document.querySelectorAll(':is(main, header) :is(a, button, summary, select, input)')]
     .filter(e => e.offsetParent && e.type !== 'hidden' && !e.closest('.thread-title, .aside, .skip'))
     .map(e => [e.textContent.trim().slice(0, 30), e.getBoundingClientRect()])
     .filter(([, box]) => box.height < 43.5 || box.width < 43.5)

@@ -9,6 +9,7 @@ from playwright.async_api import Locator, Page, Route, expect
 
 from browser.conftest import Site, Visitor
 from browser.looks import violations
+from browser.test_pages import sign_out
 from browser.test_talking import signed_in, window
 from harness import Person
 
@@ -321,7 +322,7 @@ async def test_drafts_are_one_tabs_own_until_they_are_sent_or_one_signs_out(
 
     await page.goto(thread.path)
     await expect(page.get_by_label("Your message", exact=True)).to_have_value("Half of it")
-    await page.get_by_role("button", name="Sign out").click()
+    await sign_out(page)
     await page.wait_for_url(f"{site.url}/")
     assert await page.evaluate("sessionStorage.length") == 0
 

@@ -44,7 +44,8 @@ async def test_an_operator_stops_v2_on_second_thoughts_and_lets_it_go_on(
 ) -> None:
     page = await window(visit, site, operator, java_script_enabled=scripts, viewport={"width": 360, "height": 740})
     await page.goto("/")
-    await page.get_by_role("navigation", name="Main").get_by_role("link", name="Rollout").click()
+    await page.locator("header summary").click()
+    await page.get_by_role("navigation", name="More").get_by_role("link", name="Rollout").click()
     await expect(page.get_by_role("heading", name="New conversations open in V2 for everybody.")).to_be_visible()
     for button in ("No, change nothing", "Yes, stop V2 now"):
         await page.get_by_label("What is wrong?").select_option(label="Members complain")

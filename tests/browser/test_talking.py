@@ -159,6 +159,10 @@ async def test_axe_finds_nothing_in_either_language_or_theme(visit: Visitor, sit
     assert found == []
 
 
+# The places of the header, by the line that each stands in.
+ROWS = "new Set([...document.querySelectorAll('.places li')].map(e => e.offsetTop)).size"
+
+
 async def test_nothing_scrolls_sideways_and_everything_can_be_touched_and_read(
     visit: Visitor, site: Site, talk: Talk
 ) -> None:
@@ -169,6 +173,7 @@ async def test_nothing_scrolls_sideways_and_everything_can_be_touched_and_read(
             await page.goto(path)
             await page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true })")
             small += [(path, one) for one in await page.evaluate(SMALL) + await page.evaluate(TINY)]
+            assert await page.evaluate(ROWS) <= 1, path  # the header grew twice with its links
             assert await page.evaluate("parseFloat(getComputedStyle(document.querySelector('main p')).fontSize)") >= 17
             for width, text in WINDOWS[1:4]:  # a small phone, 200 % zoom, and large text on a phone
                 await page.set_viewport_size({"width": width, "height": 740})

@@ -23,7 +23,8 @@ WEB = Path(care_collective.__file__).parent / "web"
 STATIC = WEB / "static"
 VENDOR = STATIC / "vendor"
 TEMPLATES = WEB / "templates"
-CARE_CSS = STATIC / "care.css"
+SHEETS = sorted(STATIC.glob("*.css"))
+TOKENS = (STATIC / "tokens.css").read_text()
 FIRST_PAGE_BYTES = 60 * 1024  # goals.md, Pleasant
 
 ENVIRONMENT = ENVIRONMENTS["en"]
@@ -217,7 +218,7 @@ def test_each_standing_is_told_alone_on_home_and_on_the_account_page(name: str) 
 
 
 def test_the_sheets_name_only_files_of_ours_that_exist() -> None:
-    addresses = re.findall(r"""url\(["']?([^"')]+)""", CARE_CSS.read_text())
+    addresses = [one for sheet in SHEETS for one in re.findall(r"""url\(["']?([^"')]+)""", sheet.read_text())]
 
     assert addresses
     for address in addresses:
@@ -230,24 +231,39 @@ def test_every_picture_that_pico_draws_from_a_data_address_is_replaced() -> None
     drawn = set(re.findall(r"(--pico-icon-[a-z]+):url\(.?data:", pico))
 
     assert len(drawn) >= 10
-    assert drawn <= set(re.findall(r"(--pico-icon-[a-z]+):", CARE_CSS.read_text()))
+    assert drawn <= set(re.findall(r"(--pico-icon-[a-z]+):", TOKENS))
 
 
 def test_the_first_page_stays_within_its_weight() -> None:
     text = PAGES["home, nobody"]
-    sheets = [CARE_CSS, *VENDOR.glob("*.css")]
+    linked = [STATIC / one["href"].removeprefix("/static/") for one in Page(text).named("link") if one["rel"] != "icon"]
     pictures = [path for path in STATIC.rglob("*.svg") if path.parent == STATIC or not path.name.startswith("form-")]
-    parts = [text.encode(), *(path.read_bytes() for path in sheets + pictures)]
+    parts = [text.encode(), *(path.read_bytes() for path in linked + pictures)]
     weight = sum(len(gzip.compress(part)) for part in parts)
 
     assert weight <= FIRST_PAGE_BYTES
 
 
+def test_no_sheet_has_a_class_that_no_page_has() -> None:
+    pages = [*TEMPLATES.rglob("*.html"), *STATIC.glob("*.js"), *(WEB / "pages").glob("*.py")]
+    written = [*pages, WEB.parent / "rollout" / "criteria.py"]  # whose states are classes
+    known = set(re.findall(r"[\w-]+", " ".join(path.read_text() for path in written)))
+    # These are put together from what a row says.
+    known |= {start + word for start in ("icon-", "tag-", "picture-") for word in known}
+    unknown = {}
+    for sheet in SHEETS:
+        heads = re.findall(r"([^{};]+)\{", re.sub(r"/\*.*?\*/", "", sheet.read_text(), flags=re.DOTALL))
+        named = {name for head in heads if "@" not in head for name in re.findall(r"[.#]([a-z][\w-]*)", head)}
+        unknown |= {sheet.name: sorted(named - known)} if named - known else {}
+
+    assert not unknown
+
+
 def tokens() -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-    """The --care-* tokens of care.css: light, dark by the system's wish, dark by the member's."""
+    """The --care-* tokens of tokens.css: light, dark by the system's wish, dark by the member's."""
     blocks = [
         dict(re.findall(r"(--care-[a-z-]+):\s*([^;]+);", body))
-        for body in re.findall(r"\{([^{}]*--care-wall:[^{}]*)\}", CARE_CSS.read_text())
+        for body in re.findall(r"\{([^{}]*--care-wall:[^{}]*)\}", TOKENS)
     ]
     light, by_system, by_member = blocks
     return light, by_system, by_member
