@@ -236,7 +236,8 @@ def test_every_picture_that_pico_draws_from_a_data_address_is_replaced() -> None
 
 def test_the_first_page_stays_within_its_weight() -> None:
     text = PAGES["home, nobody"]
-    linked = [STATIC / one["href"].removeprefix("/static/") for one in Page(text).named("link") if one["rel"] != "icon"]
+    addresses = [one["href"] or "" for one in Page(text).named("link") if one["rel"] != "icon"]
+    linked = [STATIC / address.removeprefix("/static/") for address in addresses]
     pictures = [path for path in STATIC.rglob("*.svg") if path.parent == STATIC or not path.name.startswith("form-")]
     parts = [text.encode(), *(path.read_bytes() for path in linked + pictures)]
     weight = sum(len(gzip.compress(part)) for part in parts)
@@ -250,7 +251,7 @@ def test_no_sheet_has_a_class_that_no_page_has() -> None:
     known = set(re.findall(r"[\w-]+", " ".join(path.read_text() for path in written)))
     # These are put together from what a row says.
     known |= {start + word for start in ("icon-", "tag-", "picture-") for word in known}
-    unknown = {}
+    unknown: dict[str, list[str]] = {}
     for sheet in SHEETS:
         heads = re.findall(r"([^{};]+)\{", re.sub(r"/\*.*?\*/", "", sheet.read_text(), flags=re.DOTALL))
         named = {name for head in heads if "@" not in head for name in re.findall(r"[.#]([a-z][\w-]*)", head)}
