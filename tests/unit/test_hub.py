@@ -5,7 +5,7 @@ import json
 from uuid import UUID, uuid4
 
 from care_collective.db.listen import Listener
-from care_collective.notifications.live import MOST_PENDING, Hub, Stream
+from care_collective.notifications.live import GATHER_SECONDS, MOST_PENDING, Hub, Stream
 
 TOWN, ANN, BEN, TALK = uuid4(), uuid4(), uuid4(), uuid4()
 
@@ -45,6 +45,23 @@ async def test_a_hint_without_a_requester_wakes_the_helper_alone() -> None:
     ann, ben = here.open(ANN, TOWN, None), here.open(BEN, TOWN, None)
     here.heard(json.dumps([[str(TOWN), str(TALK), None, None, str(BEN)]]))
     assert (await woken(ann), await woken(ben)) == (set(), {TALK})
+
+
+async def test_what_happens_alone_is_told_at_once_and_what_comes_fast_together() -> None:
+    here, loop, other = hub(), asyncio.get_running_loop(), uuid4()
+    ann = here.open(ANN, TOWN, None)
+    here.heard(hint())
+    began = loop.time()
+    assert await woken(ann, 5) == {TALK}
+    assert loop.time() - began < GATHER_SECONDS
+    here.heard(hint())
+    loop.call_later(GATHER_SECONDS / 2, here.heard, hint(other))
+    assert await woken(ann, 5) == {TALK, other}
+    assert loop.time() - began >= GATHER_SECONDS
+    here.heard(hint())
+    loop.call_later(GATHER_SECONDS / 2, ann.end)
+    await ann.wait(5)
+    assert loop.time() - began < 5
 
 
 async def test_who_falls_far_behind_reads_everything_anew() -> None:

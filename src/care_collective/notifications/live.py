@@ -25,6 +25,8 @@ MOST_PER_MEMBER: Final = 12
 MOST_PER_ORIGIN: Final = 200
 # A stream that is this far behind reads everything anew.
 MOST_PENDING: Final = 50
+# Seconds from one reading to the next. What happens alone is told at once, of what comes faster nobody sees more.
+GATHER_SECONDS: Final = 0.05
 
 
 class _Hint(msgspec.Struct, frozen=True, array_like=True):
@@ -41,9 +43,12 @@ _decode = msgspec.json.Decoder(list[_Hint]).decode
 
 
 class Stream:
-    """One open stream of a member: what it has been woken for and has not read yet. Made by `Hub.open`."""
+    """One open stream of a member: what it has been woken for and has not read yet. Made by `Hub.open`.
 
-    __slots__ = ("_changed", "_stirred", "community_id", "ended", "origin", "user_id")
+    One task waits for it.
+    """
+
+    __slots__ = ("_changed", "_next", "_stirred", "_waiter", "community_id", "ended", "origin", "user_id")
 
     def __init__(self, user_id: UUID, community_id: UUID | None, origin: str | None) -> None:
         self.user_id = user_id
@@ -51,22 +56,41 @@ class Stream:
         self.origin = origin
         self.ended = False
         self._changed: set[UUID] | None = set()
-        self._stirred = asyncio.Event()
+        self._next = 0.0
+        # No asyncio.Event: one holds three quarters of a kilobyte, and thousands of streams wait.
+        self._stirred = False
+        self._waiter: asyncio.Future[None] | None = None
 
     async def wait(self, seconds: float) -> frozenset[UUID] | None:
         """The conversations that changed since the last time, none after so many quiet seconds; None: read all anew.
 
-        Returns at once when the stream has `ended`.
+        What comes within GATHER_SECONDS of the last time is told together. Returns at once when the stream has `ended`.
         """
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stirred.wait()
-        except TimeoutError:
-            pass
+        loop = asyncio.get_running_loop()
+        await self._until_stirred(loop, seconds)
+        while not self.ended and (early := self._next - loop.time()) > 0:
+            self._stirred = False
+            await self._until_stirred(loop, early)
+        self._next = loop.time() + GATHER_SECONDS
+        self._stirred = False
         changed, self._changed = self._changed, set()
-        if not self.ended:
-            self._stirred.clear()
         return None if changed is None else frozenset(changed)
+
+    async def _until_stirred(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        if self._stirred or self.ended:
+            return
+        self._waiter = loop.create_future()
+        limit = loop.call_later(seconds, self._stir)
+        try:
+            await self._waiter
+        finally:
+            limit.cancel()
+            self._waiter = None
+
+    def _stir(self) -> None:
+        self._stirred = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def wake(self, conversation_id: UUID | None) -> None:
         """Says that a conversation changed, or for None that anything may have."""
@@ -75,12 +99,12 @@ class Stream:
                 self._changed = None
             else:
                 self._changed.add(conversation_id)
-        self._stirred.set()
+        self._stir()
 
     def end(self) -> None:
         """Lets it end."""
         self.ended = True
-        self._stirred.set()
+        self._stir()
 
 
 class Hub:
