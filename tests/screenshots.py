@@ -22,11 +22,12 @@ SIZES: Final = {"phone": (360, 740), "tablet": (768, 1024), "desk": (1280, 800)}
 THEMES: Final = ("light", "dark")
 # Who looks at what. A path that ends in * is that of the first link which begins so on the page before.
 PAGES: Final = {
-    "nobody": ["/", "/sign-in", "/sign-up"],
+    "nobody": ["/", "/sign-in", "/sign-up", "/password/forgotten", "/password/new", "/unsubscribe"],
     "kofi": ["/"],
     "maria": [
         "/", "/requests", "/requests/new", "/requests/mine", "/requests/*", "/messages", "/messages/*",
-        "/notifications", "/settings", "/settings/data", "/settings/blocks", "/account", "/nowhere",
+        "/messages?search=zzz", "/messages?filter=archived", "/requests?search=zzz", "/notifications", "/settings",
+        "/settings/data", "/settings/blocks", "/settings/password", "/account", "/nowhere",
     ],
     "samuel": ["/requests", "/requests/*", "/messages/*"],
     "ruth": ["/coordinator/approvals"],
@@ -35,6 +36,7 @@ PAGES: Final = {
 README: Final = (
     ("maria", "/messages/*", "desk", "light", "thread"),
     ("samuel", "/requests", "phone", "light", "requests"),
+    ("maria", "/messages/*", "phone", "dark", "thread-dark"),
 )
 
 
