@@ -3,6 +3,10 @@
 import asyncio
 import signal
 import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from email.headerregistry import Address
+from email.message import EmailMessage
 from pathlib import Path
 from random import Random
 from uuid import UUID, uuid4
@@ -240,3 +244,24 @@ async def test_a_batch_that_takes_too_long_leaves_the_rest_to_whoever_is_free(
         monkeypatch.undo()
         await post.mailer(url).work()
     assert set(box.ids()) == set(people)
+
+
+async def test_a_letter_whose_sending_fails_as_nobody_foresaw_holds_back_no_other(post: Post) -> None:
+    (poison,), others = await post.told("Poe"), await post.told("Ann", "Bob")
+    sent: list[str] = []
+
+    class Line:
+        async def send(self, _: EmailMessage, recipients: Sequence[Address]) -> None:
+            if recipients[0].addr_spec == poison:
+                raise LookupError(poison)
+            sent.append(recipients[0].addr_spec)
+
+    @asynccontextmanager
+    async def connect() -> AsyncIterator[Line]:
+        yield Line()
+
+    with capture_logs() as logs:
+        await post.mailer(connect).work()
+    assert set(sent) == set(others)
+    assert await post.states() == {"sent": 2, "waiting": 1}
+    assert poison not in str(logs)

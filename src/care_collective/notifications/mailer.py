@@ -167,6 +167,10 @@ class Mailer:
         except NotSent as error:
             await self._settle(letter, "refused" if error.for_good else "retry", error.code)
             return not error.line_lost
+        except Exception as error:  # noqa: BLE001  untold it would come first again and again, and stop what follows it
+            log.error("mail.unwritable", delivery_id=str(letter.id), error_type=type(error).__name__)
+            await self._settle(letter, "retry", "fault")
+            return False
         await self._settle(letter, "sent", None)
         return True
 
