@@ -28,7 +28,7 @@ from care_collective.operations.smtp import MailServer, mail_host
 from care_collective.operations.webpush import PushServices, why_not_offered
 from care_collective.requests.service import Requests
 from care_collective.rollout import policy
-from care_collective.rollout.alerts import Alerts, make_senders
+from care_collective.rollout.alerts import Alerts, Sender, make_senders
 from care_collective.rollout.guard.watch import Guard
 from care_collective.rollout.node import this_node
 from care_collective.rollout.outcomes import Outcomes
@@ -108,15 +108,10 @@ def make_services(
     outcomes = Outcomes(reserved, node.id)
     hasher = Passwords()
     outbound = httpx.AsyncClient()
-    senders = make_senders(
-        smtp_url=settings.smtp_url, alert_url=settings.alert_url, base_url=settings.base_url, outbound=outbound
-    )
     secret_key = settings.require_secret_key()
     pusher = _pusher(settings, secret_key, database)
     live = Hub(listener)
-    fanout = None if settings.redis_url is None else Fanout(settings.redis_url)
-    if fanout is not None:
-        fanout.subscribe(live.heard, reread=live.reread)
+    fanout = _fanout(settings, live)
     return Services(
         settings=settings,
         node_id=node.id,
@@ -126,10 +121,7 @@ def make_services(
         fanout=fanout,
         relay=Relay(database, fanout),
         mailer=Mailer(
-            database,
-            composer(settings.base_url, secret_key, now),
-            _mail_server(settings),
-            push=pusher is not None,
+            database, composer(settings.base_url, secret_key, now), _mail_server(settings), push=pusher is not None
         ),
         pusher=pusher,
         browsers=Browsers(database),
@@ -145,7 +137,7 @@ def make_services(
         flags=flags,
         outcomes=outcomes,
         guard=Guard(reserved, {"v1": legacy.start, "v2": atomic.start}, members=database, node_id=node.id),
-        alerts=Alerts(database, senders),
+        alerts=Alerts(database, _senders(settings, outbound)),
         verifier=_verifier(settings, outbound),
         outbound=outbound,
         now=now,
@@ -158,6 +150,20 @@ def _verifier(settings: Settings, outbound: httpx.AsyncClient) -> Verifier | Non
     if settings.jwks_url is not None:
         return JwksVerifier(settings.jwks_url, outbound, time.monotonic)
     return None
+
+
+def _fanout(settings: Settings, live: Hub) -> Fanout | None:
+    if settings.redis_url is None:
+        return None
+    made = Fanout(settings.redis_url)
+    made.subscribe(live.heard, reread=live.reread)
+    return made
+
+
+def _senders(settings: Settings, outbound: httpx.AsyncClient) -> dict[str, Sender]:
+    return make_senders(
+        smtp_url=settings.smtp_url, alert_url=settings.alert_url, base_url=settings.base_url, outbound=outbound
+    )
 
 
 def _mail_server(settings: Settings) -> Connect:
