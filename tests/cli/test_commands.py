@@ -21,7 +21,7 @@ COMMANDS = [
     ["types"],
     ["openapi"],
     ["member"],
-    *(["member", verb] for verb in ("invite", "approve", "reject", "role", "list")),
+    *(["member", verb] for verb in ("invite", "password", "approve", "reject", "role", "list")),
     ["community"],
     *(["community", verb] for verb in ("add", "set", "list")),
     ["rollout"],
@@ -261,6 +261,15 @@ def test_members_are_invited_judged_and_given_roles(shell: Shell) -> None:
     absent = shell.run("member", "approve", "nobody@example.org")
     assert absent.code == 1
     assert "is no member of linden-row" in absent.err
+
+
+@pytest.mark.usefixtures("beside")
+def test_a_forgotten_password_is_replaced_where_no_letters_are_sent(shell: Shell) -> None:
+    first, second = (shell.run("member", "password", "rosa@example.org", "--json").json for _ in range(2))
+    assert len(first["password"]) == 19
+    assert first["password"] != second["password"]
+    assert "shown only here: " in shell.run("member", "password", "rosa@example.org").out
+    assert shell.run("member", "password", "nobody@example.org").code == 1
 
 
 @pytest.mark.usefixtures("beside")

@@ -90,6 +90,36 @@ def invite(*, email: str, name: str, town: str | None, coordinator: bool, slug: 
 @_email
 @_community_option
 @json_option
+def password(*, email: str, slug: str | None, as_json: bool) -> None:
+    """Give a member a new random password, shown once, and sign them out everywhere.
+
+    For who has forgotten theirs where no letters are sent. Be sure that it is they who ask.
+
+    \b
+    Example:
+      care-collective member password rosa@example.org
+    """
+    from care_collective.accounts.passwords import Passwords
+    from care_collective.operations import people
+
+    async def work(owner: "Database", community: "Community") -> people.Invitation:
+        hasher = Passwords()
+        try:
+            return await people.renew_password(owner, community, email, hash_password=hasher.hash)
+        finally:
+            hasher.close()
+
+    made = in_community(slug, work)
+    if as_json:
+        show_json({"user_id": made.user_id, "email": made.email, "password": made.password})
+    else:
+        click.echo(f"{email} is signed out everywhere. Their new password, shown only here: {made.password}")
+
+
+@member.command()
+@_email
+@_community_option
+@json_option
 def approve(*, email: str, slug: str | None, as_json: bool) -> None:
     """Approve a member who waits, or one who was rejected.
 

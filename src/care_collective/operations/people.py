@@ -44,7 +44,7 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class Invitation(msgspec.Struct, frozen=True):
-    """A new member and their password; `had_account`: it replaces that of an account in another community."""
+    """A member and their new password; `had_account`: it replaces the one that their account had."""
 
     user_id: UUID
     email: str
@@ -140,6 +140,26 @@ async def invite(
     )
     made = answer.data()
     return Invitation(UUID(made["user_id"]), email, password, made["had_account"])
+
+
+async def renew_password(
+    owner: Database, community: Community, email: str, *, hash_password: Callable[[str], Awaitable[str]]
+) -> Invitation:
+    """Gives a member a new random password and ends their sessions, in every community of theirs.
+
+    Errors: CareError `not_found` for who is no member; `conflict` where the account has no password, or another was
+    set in the same moment.
+    """
+    user_id = await find(owner, community, email)
+    password = new_password()
+    secret = await hash_password(password)
+    set_at = await owner.value("care.password_set_at", p_user_id=user_id)
+    done = set_at is not None and await owner.value(
+        "care.replace_password", p_user_id=user_id, p_secret=secret, p_set_at=set_at, p_keep_session=None
+    )
+    if not done:
+        raise CareError(Code.CONFLICT, message=f"{email} has no password here, or has just changed it. Look again.")
+    return Invitation(user_id, email, password, had_account=True)
 
 
 def new_password() -> str:
