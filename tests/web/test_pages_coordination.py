@@ -28,6 +28,8 @@ async def test_a_coordinator_reads_what_applicants_wrote_and_decides(services: S
         page = await opened(client, AT)
         assert "Olga knows me." in page.said
         assert page.loose == []
+        ids = [found["id"] for _, found in page.tags if "id" in found]
+        assert len(ids) == len(set(ids)), "a label would lead to another applicant's field"
         assert not any(tag == "script" and "src" not in found for tag, found in page.tags)
 
         form = page.form(f"{tom.user_id}/reject")
