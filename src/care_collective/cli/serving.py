@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import rich_click as click
@@ -72,13 +73,18 @@ async def _greet(deployment: "Deployment", _: Callable[[str], None]) -> Callable
     from care_collective.operations.startup import owner_of
 
     async with owner_of(deployment) as owner:
-        if await list_communities(owner):
-            return lambda _: ""
+        known = await list_communities(owner)
+    said = "" if deployment.settings.smtp_url else "No letters go to members: CARE_SMTP_URL is not set.\n"
+    if known:
+        return lambda _: said
+    # Another terminal has not what was set for this one alone, and would find or make another database.
+    folder = os.environ.get("CARE_DATA_DIR", "").strip()
+    program = f"CARE_DATA_DIR={quote(folder)} care-collective" if folder else "care-collective"
     return lambda _: (
-        "There is no community yet. In another terminal, add one and its first people:\n"
-        '  care-collective community add SLUG --name "…" --time-zone Europe/Lisbon\n'
-        '  care-collective member invite EMAIL --name "…" --coordinator\n'
-        "  care-collective member role EMAIL operator\n"
+        f"{said}There is no community yet. In another terminal, add one and its first people:\n"
+        f'  {program} community add SLUG --name "…" --time-zone Europe/Lisbon --emergency-line 112\n'
+        f'  {program} member invite EMAIL --name "…" --coordinator\n'
+        f"  {program} member role EMAIL operator\n"
     )
 
 
