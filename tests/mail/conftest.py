@@ -11,7 +11,7 @@ import pytest
 from care_collective.notifications.mailer import Connect, Mailer
 from care_collective.operations.smtp import MailServer
 from care_collective.web.pages.letters import composer
-from database.test_deliveries import NOON, notify
+from database.letters import NOON, notify
 from harness import Care, Person, Postgres, Town, care
 from web_harness import SETTINGS
 

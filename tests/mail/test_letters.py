@@ -14,7 +14,7 @@ from care_collective.notifications import unsubscribe
 from care_collective.notifications.email import Delivery, Home, Item, Words, written
 from care_collective.notifications.told import Kind
 from care_collective.web.pages.letters import composer, site_of, words_of
-from database.test_deliveries import NOON
+from database.letters import NOON
 from harness import FIRST_WORDS
 from mail.conftest import Post
 from mail_harness import mail_server

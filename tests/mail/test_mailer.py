@@ -19,7 +19,7 @@ from care_collective.notifications import mailer as module
 from care_collective.notifications.mailer import console
 from care_collective.operations.smtp import MailServer, NotSent
 from care_collective.rollout.alerts import Change, email_sender
-from database.test_deliveries import notify, read
+from database.letters import notify, read
 from engines.stage import rounds
 from mail.conftest import Post
 from mail_harness import PASSWORD, USER, certificate, mail_server

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from care_collective.notifications.push import Pusher
 from care_collective.operations.webpush import NotPushed, PushServices, Subscription, is_public, why_not_offered
 from care_collective.web.pages.letters import notice_of
-from database.test_deliveries import NIGHT, notify, prefer, read
+from database.letters import NIGHT, notify, prefer, read
 from harness import Care, Person
 from mail.conftest import Post
 from mail_harness import Mailbox, certificate, mail_server
