@@ -1,6 +1,7 @@
 """The assignment and the precedence of rollout.md, without any database."""
 
 import hashlib
+from functools import cache
 from itertools import pairwise, product
 from uuid import UUID
 
@@ -31,7 +32,12 @@ def _member(number: int) -> UUID:
     return UUID(bytes=hashlib.md5(str(number).encode()).digest(), version=4)
 
 
-MEMBERS = [_member(number) for number in range(100_000)]
+@cache
+def members(number: int = 100_000) -> tuple[UUID, ...]:
+    """The first of them. Made where they are needed: every process of a run reads this file."""
+    return tuple(_member(place) for place in range(number))
+
+
 EVERY_STAGE = [Stage("percentage", share) for share in range(10_001)] + [OFF, INTERNAL, ON]
 
 
@@ -142,19 +148,19 @@ def test_a_bucket_hashes_the_lower_case_text_of_the_id(user_id: UUID, salt: str)
 @pytest.mark.parametrize("salt", ["", "spring"])
 def test_the_share_of_100_000_members_is_within_one_point(percent: int, salt: str) -> None:
     stage = Stage.parse(f"percentage:{percent}")
-    share = sum(uses_v2(stage, member, in_cohort=False, salt=salt) for member in MEMBERS) / len(MEMBERS)
+    share = sum(uses_v2(stage, member, in_cohort=False, salt=salt) for member in members()) / len(members())
     assert abs(share * 100 - percent) <= 1
 
 
 def test_who_is_in_stays_in_at_every_larger_share() -> None:
     shares = [0, 1, 50, 100, 1_000, 2_500, 5_000, 9_900, 9_999, 10_000]
     inside = [
-        {member for member in MEMBERS[:20_000] if uses_v2(Stage("percentage", share), member, in_cohort=False)}
+        {member for member in members(20_000) if uses_v2(Stage("percentage", share), member, in_cohort=False)}
         for share in shares
     ]
     assert all(smaller <= larger for smaller, larger in pairwise(inside))
     assert inside[0] == set()
-    assert inside[-1] == set(MEMBERS[:20_000])
+    assert inside[-1] == set(members(20_000))
 
 
 @limits(deadline=None)  # times are not asserted
@@ -166,20 +172,20 @@ def test_a_member_is_in_exactly_when_the_bucket_lies_below_the_share(user_id: UU
 
 def test_the_answer_holds_across_stages_and_calls() -> None:
     ten = Stage.parse("percentage:10")
-    before = [uses_v2(ten, member, in_cohort=False) for member in MEMBERS[:1_000]]
+    before = [uses_v2(ten, member, in_cohort=False) for member in members(1_000)]
     for other in (OFF, ON, Stage.parse("percentage:50")):
-        for member in MEMBERS[:1_000]:
+        for member in members(1_000):
             uses_v2(other, member, in_cohort=False)
-    assert [uses_v2(Stage.parse("percentage:10.00"), member, in_cohort=False) for member in MEMBERS[:1_000]] == before
+    assert [uses_v2(Stage.parse("percentage:10.00"), member, in_cohort=False) for member in members(1_000)] == before
 
 
 def test_another_salt_draws_other_members() -> None:
     ten = Stage.parse("percentage:10")
     both = sum(
         uses_v2(ten, member, in_cohort=False) and uses_v2(ten, member, in_cohort=False, salt="spring")
-        for member in MEMBERS
+        for member in members()
     )
-    assert both / len(MEMBERS) == pytest.approx(0.01, abs=0.002)
+    assert both / len(members()) == pytest.approx(0.01, abs=0.002)
 
 
 @pytest.mark.parametrize(
@@ -196,8 +202,8 @@ def test_another_salt_draws_other_members() -> None:
 )
 def test_the_cohort_is_in_from_internal_on_and_never_at_off(stage: str, cohort_in: bool, others_in: int | None) -> None:
     parsed = Stage.parse(stage)
-    assert {uses_v2(parsed, member, in_cohort=True) for member in MEMBERS[:1_000]} == {cohort_in}
-    outside = sum(uses_v2(parsed, member, in_cohort=False) for member in MEMBERS[:1_000])
+    assert {uses_v2(parsed, member, in_cohort=True) for member in members(1_000)} == {cohort_in}
+    outside = sum(uses_v2(parsed, member, in_cohort=False) for member in members(1_000))
     assert others_in is None or outside == others_in
 
 
@@ -209,8 +215,8 @@ def test_the_cohort_is_looked_up_only_where_it_can_change_the_answer(stage: Stag
 
 
 def test_the_cohort_is_never_looked_up_at_off_and_on() -> None:
-    assert not any(needs_cohort(stage, member) for stage in (OFF, ON) for member in MEMBERS[:100])
-    assert all(needs_cohort(INTERNAL, member) for member in MEMBERS[:100])
+    assert not any(needs_cohort(stage, member) for stage in (OFF, ON) for member in members(100))
+    assert all(needs_cohort(INTERNAL, member) for member in members(100))
 
 
 TEN = Stage.parse("percentage:10")
