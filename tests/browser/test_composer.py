@@ -325,6 +325,10 @@ async def test_drafts_are_one_tabs_own_until_they_are_sent_or_one_signs_out(
     await sign_out(page)
     await page.wait_for_url(f"{site.url}/")
     assert await page.evaluate("sessionStorage.length") == 0
+    # So does who has deleted their account.
+    await page.evaluate("sessionStorage.setItem('care:somebody/requests/new', '{}')")
+    await page.goto("/settings/data/gone")
+    await page.wait_for_function("sessionStorage.length === 0")
 
 
 async def test_without_scripts_back_and_reload_lose_and_double_nothing(

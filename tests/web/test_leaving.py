@@ -93,6 +93,8 @@ async def test_the_page_tells_what_happens_and_asks_for_password_and_box(service
             assert again.status_code in {400, 403}
             assert words in again.text
             assert "not mine at all" not in again.text
+        # A stranger's link says nothing to who is still here.
+        assert (await client.get("/settings/data/gone")).headers["location"] == "/settings/data"
         gone = await client.post("/settings/data", data={**form, "password": PASSWORD})
         assert (gone.status_code, gone.headers["location"]) == (303, "/settings/data/gone")
         after = await client.get("/settings/data/gone")

@@ -11,7 +11,7 @@ from care_collective.web import security
 from care_collective.web.api import me
 from care_collective.web.pages import forms
 from care_collective.web.pages.language import mark as _
-from care_collective.web.pages.rendering import AnyRequest, page, require_member
+from care_collective.web.pages.rendering import AnyRequest, current_member, page, require_member
 
 _UNCONFIRMED = _("Tick this box if you mean it.")
 
@@ -54,8 +54,10 @@ async def delete(request: AnyRequest) -> Response[Any]:
 
 
 @get("/settings/data/gone")
-async def gone(request: AnyRequest) -> Response[str]:
-    """That it is done, to somebody who is nobody here now."""
+async def gone(request: AnyRequest) -> Response[Any]:
+    """That it is done, to somebody who is nobody here now. Whoever is signed in has followed a stranger's link."""
+    if await current_member(request) is not None:
+        return forms.see_other("/settings/data")
     return await page(request, "leaving/gone.html", member=None)
 
 

@@ -126,13 +126,17 @@ function forget() {
   }
 }
 
-// Who signs out leaves nothing behind, in no tab.
+// Who signs out, or has deleted their account, leaves nothing behind, in no tab.
 const tabs = "BroadcastChannel" in globalThis ? new BroadcastChannel("care") : null;
 tabs?.addEventListener("message", (event) => event.data === "signed out" && forget());
-document.querySelector("form[action='/sign-out']")?.addEventListener("submit", () => {
+const leave = () => {
   forget();
   tabs?.postMessage("signed out");
-});
+};
+document.querySelector("form[action='/sign-out']")?.addEventListener("submit", leave);
+if (document.querySelector("[data-gone]")) {
+  leave();
+}
 
 document.querySelectorAll("form[data-draft]").forEach(watch);
 // live.js has made the composer's place anew.
