@@ -208,3 +208,16 @@ async def test_a_new_password_waits_for_a_deletion_and_never_each_for_the_other(
         await leaving.execute("delete from care.credentials where user_id = $1", ann.user_id)
     await leaving.close()
     assert await changed is False
+
+
+async def test_whoever_asks_for_somebodys_new_password_again_and_again_has_few_letters_sent(town: Town) -> None:
+    ann, owner = await town.member("Ann"), town.care.owner
+    await town.care.database.value("care.store_secret", p_user_id=ann.user_id, p_secret=SECRET)
+    email = await owner.fetchval("select email from care.users where id = $1", ann.user_id)
+    for _ in range(30):
+        await town.care.database.value("care.ask_password_reset", p_community_id=town.community_id, p_email=email)
+        await owner.execute(
+            "update care.deliveries set created_at = created_at - interval '6 minutes' where user_id = $1", ann.user_id
+        )
+    # Three at once, then one an hour of three.
+    assert await town.count("care.deliveries", f"user_id = '{ann.user_id}'") == 5

@@ -72,8 +72,12 @@ as $$
 declare
   v_now timestamptz := clock_timestamp();
   v_lately timestamptz := v_now - interval '5 minutes';
+  v_hour_ago timestamptz := v_now - interval '1 hour';
+  v_day_ago timestamptz := v_now - interval '1 day';
+  v_most constant integer := 3;
 begin
-  -- Whoever asks need not be whose address it is: a letter in five minutes is all that they can have sent.
+  -- Whoever asks need not be whose address it is: a letter in five minutes is all that they can have sent, and after
+  -- three in a day one an hour, as long as its link holds: who did forget has one that does.
   insert into care.deliveries (community_id, user_id, kind, created_at, due_at)
   select p.community_id, p.user_id, 'password_reset', v_now, v_now
     from care.users u
@@ -92,7 +96,22 @@ begin
         where d.community_id = p_community_id
           and d.user_id = u.id
           and d.kind = 'password_reset'
-          and d.created_at > v_lately);
+          and d.created_at > v_lately)
+     and (
+       not exists (
+         select 1
+           from care.deliveries d
+          where d.community_id = p_community_id
+            and d.user_id = u.id
+            and d.kind = 'password_reset'
+            and d.created_at > v_hour_ago)
+       or v_most > (
+         select count(*)
+           from care.deliveries d
+          where d.community_id = p_community_id
+            and d.user_id = u.id
+            and d.kind = 'password_reset'
+            and d.created_at > v_day_ago));
 end
 $$;
 comment on function care.ask_password_reset(uuid, text) is
