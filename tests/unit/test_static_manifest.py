@@ -286,7 +286,7 @@ PAPERS = ("wall", "paper", "note-butter", "note-rose", "note-mint")
 READ = [  # words on a ground, at least 4.5 to 1
     *((words, ground) for words in ("ink", "ink-soft", "link", "link-hover", "danger") for ground in PAPERS),
     *(("board-ink", ground) for ground in ("board", "board-deep")),
-    *(("action-ink", ground) for ground in ("action", "action-hover")),
+    *(("action-ink", ground) for ground in ("action", "action-hover", "danger")),
     *(("butter-ink", ground) for ground in ("butter", "butter-hover")),
 ]
 SEEN = [  # edges and rings, at least 3 to 1
