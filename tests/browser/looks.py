@@ -1,7 +1,7 @@
 """What holds for every page however it is looked at: by axe, by a finger, at 200 % zoom, with words from anywhere."""
 
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
-from playwright.async_api import Page
+from playwright.async_api import Page, ViewportSize
 
 # axe would otherwise fetch style sheets by script to inspect them, which the CSP refuses.
 AXE = {
@@ -10,11 +10,11 @@ AXE = {
     "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
 }
 # A laptop's window of 1280 x 1024 at 200 % zoom.
-ZOOMED = {"width": 640, "height": 512}
+ZOOMED: ViewportSize = {"width": 640, "height": 512}
 # What a finger meets, words within a sentence apart (WCAG 2.5.8).
 SMALL = """() => [...document.querySelectorAll(':is(main, header) :is(a, button, summary, select, input)')]
     .filter(e => e.offsetParent && e.type !== 'hidden' && !e.closest('.thread-title, .aside, .skip'))
-    .map(e => [e.textContent.trim().slice(0, 30), e.getBoundingClientRect()])
+    .map(e => [e.textContent.trim().slice(0, 30), (e.closest('label') ?? e).getBoundingClientRect()])
     .filter(([, box]) => box.height < 43.5 || box.width < 43.5)
     .map(([words, box]) => `${words} ${box.width}x${box.height}`)"""
 TINY = """() => [...document.querySelectorAll('main *, header *')].filter(e => e.offsetParent && e.textContent.trim())
@@ -26,11 +26,16 @@ OVERLAPPING = """() => {
         top: Math.max(box.top, by.top), bottom: Math.min(box.bottom, by.bottom),
     });
     const seen = one => {
-        let box = one.getBoundingClientRect();
+        let boxes = [...one.getClientRects()]; // one for each line
         for (let at = one.parentElement; at; at = at.parentElement) {
-            if (getComputedStyle(at).overflow !== 'visible') box = cut(box, at.getBoundingClientRect());
+            const by = getComputedStyle(at).overflow === 'visible' ? null : at.getBoundingClientRect();
+            boxes = by ? boxes.map(box => cut(box, by)) : boxes;
         }
-        return box;
+        return boxes;
+    };
+    const meet = (a, b) => {
+        const both = cut(a, b);
+        return both.right - both.left > 3 && both.bottom - both.top > 3;
     };
     const worded = e => [...e.childNodes].some(node => node.nodeType === 3 && node.data.trim());
     const found = [...document.body.querySelectorAll('*')]
@@ -38,9 +43,8 @@ OVERLAPPING = """() => {
         .filter(e => worded(e) || e.matches('button, input, select, textarea, summary'))
         .map(e => [e, seen(e)]);
     const over = [];
-    found.forEach(([one, a], at) => found.slice(at + 1).forEach(([other, b]) => {
-        const both = cut(a, b);
-        if (both.right - both.left > 3 && both.bottom - both.top > 3 && !one.contains(other) && !other.contains(one)) {
+    found.forEach(([one, some], at) => found.slice(at + 1).forEach(([other, more]) => {
+        if (!one.contains(other) && !other.contains(one) && some.some(a => more.some(b => meet(a, b)))) {
             over.push(`${one.outerHTML.slice(0, 60)} | ${other.outerHTML.slice(0, 60)}`);
         }
     }));

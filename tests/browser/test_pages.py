@@ -175,44 +175,6 @@ async def test_a_page_that_is_not_there_says_so_and_gives_a_reference(visit: Vis
     await expect(page.get_by_role("heading", name="Neighbours helping neighbours")).to_be_visible()
 
 
-# Width of the window, and of its text: a phone, a small one, 200 % zoom on a laptop, and large text on each.
-WINDOWS = ((360, "100%"), (320, "100%"), (640, "100%"), (360, "200%"), (640, "200%"), (1280, "200%"))
-OF_A_MEMBER = ("/", "/account", "/settings", "/settings/data")
-OF_NOBODY = ("/", "/sign-in", "/sign-up", "/nothing-here", "/docs/api")
-
-
-async def test_nothing_scrolls_sideways_on_a_phone_or_in_large_text(visit: Visitor) -> None:
-    member, nobody = (await visit()).page, (await visit()).page
-    await join(member, f"{'a' * 40}-{fresh_email()}")
-    wide = []
-    for page, paths in ((member, OF_A_MEMBER), (nobody, OF_NOBODY)):
-        for path in paths:
-            await page.goto(path)
-            for width, text in WINDOWS:
-                await page.set_viewport_size({"width": width, "height": 740})
-                await page.evaluate("size => { document.documentElement.style.fontSize = size }", text)
-                over = await page.evaluate("(e => e.scrollWidth - e.clientWidth)(document.documentElement)")
-                wide += [(path, width, text, over)] if over > 0 else []
-    assert wide == []
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_axe_finds_nothing(visit: Visitor, scheme: str) -> None:
-    member, nobody = (await visit(color_scheme=scheme)).page, (await visit(color_scheme=scheme)).page
-    await join(member, fresh_email())
-    rules = ["color-contrast"] if scheme == "dark" else []  # of what axe looks at only colours differ in the dark
-    found = []
-    for page, paths in ((member, OF_A_MEMBER), (nobody, OF_NOBODY)):
-        for path in paths:
-            await page.goto(path)
-            # The reference's calls are alike: a few of each room are enough, and axe takes seconds for all.
-            await page.evaluate("document.querySelectorAll('section > :nth-child(n+15)').forEach(e => e.remove())")
-            found += await violations(page, *rules)
-    await sign_in(nobody, fresh_email(), "not the password")
-    await expect(nobody.get_by_role("alert")).to_be_visible()
-    assert found + await violations(nobody, *rules) == []
-
-
 async def test_the_policy_runs_no_script_and_no_style_that_was_smuggled_in(visit: Visitor) -> None:
     opened = await visit()
     page = opened.page
