@@ -116,10 +116,11 @@ async def test_open_streams_are_read_by_a_process_that_misses_nothing(monkeypatc
         monkeypatch.setattr(live, name, less)
     told: list[str] = []
     report = await live.measure(Effort(rounds=1, seconds=1, connections=2), streams=6, tell=told.append)
-    seen, held, *writes = report.rows
+    seen, held, commit, *writes = report.rows
     assert (seen.detail["messages"], seen.detail["streams"]) == (20, 6)
     assert seen.figure >= seen.detail["p50_ms"] > seen.detail["of_that_the_write_p50_ms"] * 0.5 > 0
     assert held.unit == "KB"
+    assert commit.detail["p50_ms"] == pytest.approx(commit.figure * commit.detail["p50_ms_with_none"], rel=0.1)
     assert [row.detail["ratios"][0] > 0 for row in writes] == [True, True]
     assert told[-1] == "live: round 1 of 1"
 
