@@ -164,7 +164,7 @@ async def test_a_node_that_dies_while_it_sends_is_followed_by_another(sending: S
     await post.mailer(sending.url, push=True).work()
     service.open.clear()
     task = asyncio.create_task(sending.pusher().work())
-    await service.arrived.wait()
+    await asyncio.wait_for(service.arrived.wait(), 10)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     service.open.set()
