@@ -12,6 +12,7 @@ from playwright.async_api import expect
 
 from browser.conftest import Site, Visitor
 from browser.looks import violations
+from browser.test_pages import sign_out
 from browser.test_talking import window
 from push_harness import Browser
 from web_harness import services_for, serving
@@ -91,7 +92,7 @@ async def test_notices_are_turned_on_shown_turned_off_and_end_with_signing_out(
     await expect(section.get_by_role("button", name="Turn on")).to_be_visible()
     await section.get_by_role("button", name="Turn on").click()
     await expect(section).to_contain_text("Notices are on")
-    await page.get_by_role("button", name="Sign out").click()
+    await sign_out(page)
     await expect(page.get_by_role("link", name="Sign in", exact=True)).to_be_visible()
     assert await site.town.count("care.push_subscriptions") == 0
     assert await page.evaluate("localStorage.getItem('stand-in')") is None
