@@ -102,6 +102,23 @@ async def test_its_times_are_past_and_in_order(scratch: Care) -> None:
     assert wrong == 0
 
 
+async def test_its_members_have_read_what_they_were_told_but_for_what_is_unread_and_get_no_letters(
+    scratch: Care,
+) -> None:
+    await _make(scratch, scratch.database)
+    told = await scratch.owner.fetch(
+        "select n.kind, n.read_at is null as new, m.unread > 0 as unread,"
+        " n.created_at > now() - interval '1 hour' as now"
+        " from public.notifications n"
+        " left join public.conversation_members m using (community_id, user_id, conversation_id)"
+    )
+    assert {one["kind"] for one in told if one["new"]} == {"message.received", "offer.received", "membership.waiting"}
+    assert all(one["unread"] for one in told if one["new"] and one["kind"] != "membership.waiting")
+    assert not any(one["now"] for one in told)
+    assert await scratch.database.value("care.plan_deliveries", p_limit=200) == 0
+    assert await _counts(scratch, "care.deliveries", "public.notifications where due_at is not null") == [0, 0]
+
+
 @pytest.mark.parametrize("calls", [9, 40, 90, 150])
 async def test_a_making_that_was_broken_off_is_taken_up(scratch: Care, calls: int) -> None:
     with pytest.raises(CareError):

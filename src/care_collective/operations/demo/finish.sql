@@ -82,6 +82,38 @@ update public.help_requests r
        cancelled_at = case when r.status = 'cancelled' then r.created_at + (now() - r.created_at) * 0.8 end,
        closed_at = case when r.status = 'closed' then r.created_at + (now() - r.created_at) * 0.8 end;
 
+-- Members were told when it happened, and have read it, but for what their unread messages and an open application are
+-- about. No letter is due of any of it.
+update public.notifications n
+   set created_at = s.at,
+       updated_at = s.at,
+       read_at = case when not s.new then s.at end,
+       due_at = null
+  from (
+    select e.id,
+           coalesce(
+             (select max(t.created_at)
+                from care.thread_messages t
+               where t.community_id = e.community_id
+                 and t.conversation_id = e.conversation_id
+                 and (e.kind <> 'offer.received' or t.seq = 0)),
+             (select r.updated_at
+                from public.help_requests r
+               where r.community_id = e.community_id
+                 and r.id = e.help_request_id),
+             case e.kind when 'membership.waiting' then now() - interval '1 day' else now() - interval '89 days' end) as at,
+           e.read_at is null and (e.kind = 'membership.waiting' or e.kind in ('message.received', 'offer.received')
+             and exists (
+               select 1
+                 from public.conversation_members m
+                where m.community_id = e.community_id
+                  and m.user_id = e.user_id
+                  and m.conversation_id = e.conversation_id
+                  and m.unread > 0)) as new
+      from public.notifications e
+  ) s
+ where s.id = n.id;
+
 -- Whoever tries the demo has all limits before them.
 delete from care.rate_counters;
 
