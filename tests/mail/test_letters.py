@@ -100,6 +100,16 @@ def test_every_kind_is_said_in_both_languages_with_where_it_leads(locale: str) -
     assert ("something new" if locale == "en" else "algo nuevo") in nothing.text
 
 
+def test_a_new_member_is_asked_for_no_answer_and_led_to_a_first_password() -> None:
+    welcome = sent(delivery(item("membership.approved", conversation_id=None, help_request_id=None, title=None)))
+    for text in (plain(welcome), html(welcome)):
+        assert "https://linden.example/password/forgotten" in text
+        assert "answer here" not in text
+    assert "Look here:\nhttps://linden.example/\n\nIf you have no password yet, choose one" in plain(welcome)
+    assert "Look here</a>" in html(welcome)
+    assert "/password/forgotten" not in plain(sent(delivery(item())))
+
+
 def test_a_digest_lists_everything_by_where_it_leads() -> None:
     other = uuid4()
     letter = delivery(

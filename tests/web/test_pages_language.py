@@ -35,6 +35,7 @@ async def test_a_member_reads_in_their_own_language_and_time(services: Services,
         form = page.form(str(thread["conversation_id"]))
         page = await refused(client, form, 400, content="x" * 1001)
         assert "No pases de 1000 caracteres; ahora hay 1001." in page.said
+        assert "Referencia" not in page.said
         page = await opened(client, f"/requests/{uuid4()}", 404)
         assert "No hemos podido encontrar esto." in page.said
         assert "Mis peticiones" in page.said

@@ -100,6 +100,8 @@ async def test_a_block_says_what_it_does_and_is_undone_in_the_settings(services:
             assert await led(owner, form) == f"{talk.path}?done=blocked"
         mine = await opened(owner, f"{talk.path}?done=blocked")
         assert "You have blocked this person. They are not told." in mine.said
+        for page in (mine, await opened(owner, talk.path)):
+            assert page.said.count("You have blocked this person") == 1
         assert not mine.offers("/block")
         assert not mine.offers("/reopen")
         theirs = await opened(helper, talk.path)

@@ -124,7 +124,9 @@ async def test_who_may_not_browse_is_told_why_and_who_may_not_offer_sees_no_form
             await town.restrict(person, restriction)
         async with await visitor(services, person) as client:
             for path in ("/requests", f"/requests/{request}"):
-                assert words in (await opened(client, path, 403)).said, (name, path)
+                said = (await opened(client, path, 403)).said
+                assert words in said, (name, path)
+                assert "What to do next" not in said  # one note at a time
             if restriction is None:
                 assert "No conversations yet" in (await opened(client, "/messages")).said
     for name, restriction in (("Sue", "suspended"), ("Lou", "limited")):

@@ -123,7 +123,15 @@ def _entries(site: str, items: Sequence[Item]) -> list[dict[str, Any]]:
             "title": unlinked(item.title) if item.title else None,
         }
         found.setdefault(site + _path(item), []).append(shown)
-    return [{"link": link, "told": told} for link, told in found.items()]
+    return [
+        {
+            "link": link,
+            "told": told,
+            "answers": not all(item["kind"].startswith("membership.") for item in told),
+            "joined": any(item["kind"] == "membership.approved" for item in told),
+        }
+        for link, told in found.items()
+    ]
 
 
 def _path(item: Item) -> str:

@@ -20,7 +20,7 @@ from care_collective.web import security
 from care_collective.web.api.schemas import LAST_SEQ, ConversationPage, MessagePage
 from care_collective.web.pages import forms, threads
 from care_collective.web.pages.language import mark as _
-from care_collective.web.pages.rendering import AnyRequest, Member, frame, page, render, require_member
+from care_collective.web.pages.rendering import AnyRequest, Member, frame, page, require_member
 
 PAGE: Final = 50
 # What a thread says once, after a form led to it.
@@ -96,17 +96,19 @@ async def _thread(request: AnyRequest, conversation_id: UUID, member: Member, **
         request.user, conversation_id, before=before, after=after, limit=PAGE
     )
     found = msgspec.json.decode(answer.success(), type=MessagePage)
-    shown = await frame(request, await _mark(request, found, member))
+    marked = await _mark(request, found, member)
+    clock = (await frame(request, marked))["clock"]
     first, last = (found.messages[0].seq, found.messages[-1].seq) if found.messages else (0, -1)
     conversation = found.conversation
     # Days are the reader's own, by their time zone: they are laid out here, not in the template.
-    return render(
+    return await page(
+        request,
         "messages/thread.html",
+        member=marked,
         **{
-            **shown,
             **await _inbox(request),
             "conversation": conversation,
-            "days": threads.by_day(found.messages, member.user_id, shown["clock"]),
+            "days": threads.by_day(found.messages, member.user_id, clock),
             "older": first if first > 0 else None,
             "newer": last if last < conversation.last_seq else None,
             "after": conversation.last_seq,

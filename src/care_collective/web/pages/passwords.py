@@ -67,8 +67,7 @@ async def forgotten_form(request: AnyRequest) -> Response[str]:
 
 
 async def _forgotten_page(request: AnyRequest, *, status: int = 200, **context: Any) -> Response[str]:  # noqa: ANN401
-    sends = security.services(request).settings.smtp_url is not None
-    shown = {"form": {}, "errors": {}, "asked": False, "sends": sends, **context}
+    shown = {"form": {}, "errors": {}, "asked": False, **context}
     return await page(request, "passwords/forgotten.html", member=await current_member(request), status=status, **shown)
 
 

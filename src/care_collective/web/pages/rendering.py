@@ -127,6 +127,7 @@ async def frame(request: AnyRequest, member: Member | None) -> dict[str, Any]:
         "clock": Clock(language, zone, services.now()),
         "csrf_token": sessions.csrf_token(services.secret_key, token) if token and member else "",
         "request_id": request.scope["state"]["request_id"],
+        "sends": services.settings.smtp_url is not None,
     }
     request.scope["state"][_FRAME] = made
     return made
@@ -135,8 +136,13 @@ async def frame(request: AnyRequest, member: Member | None) -> dict[str, Any]:
 async def page(
     request: AnyRequest, template: str, *, member: Member | None, status: int = 200, **context: object
 ) -> Response[str]:
-    """A page for the person who asked, in their community."""
-    return render(template, status=status, **{**await frame(request, member), **context})
+    """A page for the person who asked, in their community.
+
+    Its errors come with the request's id where somebody else has to look, not where the form is to be mended.
+    """
+    known = await frame(request, member)
+    quoted = {} if status >= 500 or status == 429 else {"request_id": None}
+    return render(template, status=status, **{**known, **quoted, **context})
 
 
 def error_page(request: AnyRequest, *, status: int, **context: object) -> Response[str]:

@@ -76,7 +76,6 @@ async def _page(
         languages=LANGUAGES,
         zones=zones(),
         push=await _push(request) if member.may_enter else None,
-        sends=security.services(request).settings.smtp_url is not None,
         done=forms.notice_of(request, NOTICES),
     )
 
