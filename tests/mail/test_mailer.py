@@ -12,11 +12,14 @@ from random import Random
 from uuid import UUID, uuid4
 
 import pytest
+from click.testing import CliRunner
 from structlog.testing import capture_logs
 
 import care_collective
+from care_collective.cli.mail import mail
 from care_collective.notifications import mailer as module
 from care_collective.notifications.mailer import console
+from care_collective.operations.mail import State
 from care_collective.operations.smtp import MailServer, NotSent
 from care_collective.rollout.alerts import Change, email_sender
 from database.letters import notify, read
@@ -223,13 +226,29 @@ async def test_a_served_site_sends_letters_by_itself(post: Post) -> None:
 
 async def test_without_a_mail_server_a_line_says_what_would_have_been_sent(post: Post) -> None:
     people = await post.told("Ann-Kathrin")
+    mailer = post.mailer(console)
     with capture_logs() as logged:
-        await post.mailer(console).work()
+        await mailer.work()
     (line,) = [one for one in logged if one["event"] == "mail.would_send"]
     assert line["subject"] == "You have a new message"
     assert "Kathrin" not in str(logged)
     assert next(iter(people)) not in str(logged)
-    assert await post.states() == {"sent": 1}
+    assert {type(value) for value in line.values()} == {str}  # a header is quoted twice
+    assert line["why"] == "no mail server is set (CARE_SMTP_URL)"
+    # It was not sent, and is not once there is a server.
+    (person,) = people.values()
+    assert (await post.states(), await post.error(person.user_id)) == ({"dropped": 1}, "no_mail_server")
+    assert mailer.counts == {"dropped": 1}
+    async with mail_server() as (url, box):
+        await post.mailer(url).work()
+    assert box.taken == []
+
+
+@pytest.mark.parametrize("url", [None, "smtp://127.0.0.1:9"])
+def test_how_letters_stand_begins_with_a_missing_mail_server(monkeypatch: pytest.MonkeyPatch, url: str | None) -> None:
+    monkeypatch.setattr(sys.modules["care_collective.cli.mail"], "as_owner", lambda _: State(2, 0, 0))
+    said = CliRunner(env={"CARE_SMTP_URL": url}).invoke(mail, ["status"]).output
+    assert said.startswith("No mail server is set" if url is None else "Letters due: 2;")
 
 
 async def test_a_batch_that_takes_too_long_leaves_the_rest_to_whoever_is_free(

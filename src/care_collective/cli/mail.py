@@ -3,7 +3,7 @@
 import rich_click as click
 
 from care_collective.cli.owner import as_owner
-from care_collective.cli.show import json_option, minute, show_json, show_table
+from care_collective.cli.show import json_option, minute, settings, show_json, show_table
 
 
 @click.group()
@@ -27,6 +27,8 @@ def status(*, as_json: bool) -> None:
     if as_json:
         show_json(found)
         return
+    if settings().smtp_url is None:
+        click.echo("No mail server is set (CARE_SMTP_URL): letters stand in the log only.")
     click.echo(f"Letters due: {found.waiting}; failing: {found.failing}; given up: {found.dead}")
     if found.letters:
         show_table(

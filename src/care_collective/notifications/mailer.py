@@ -54,12 +54,18 @@ class _Leased(msgspec.Struct, frozen=True):
     more: bool
 
 
+class NoServer(NotSent):
+    """There is no mail server, and the letter is nobody's to send later: it would tell what is old by then."""
+
+
 class Console:
     """In place of a mail server: says in the log that a letter would have gone out, to nobody by name."""
 
     async def send(self, message: EmailMessage, recipients: Sequence[Address]) -> None:
-        """Logs one line."""
-        log.info("mail.would_send", message_id=message["Message-ID"], subject=message["Subject"], set="CARE_SMTP_URL")
+        """Logs one line. Errors: NoServer, always: it is not sent."""
+        why = "no mail server is set (CARE_SMTP_URL)"
+        log.info("mail.would_send", message_id=str(message["Message-ID"]), subject=str(message["Subject"]), why=why)
+        raise NoServer("no_mail_server", for_good=True)
 
 
 @asynccontextmanager
@@ -69,7 +75,8 @@ async def console() -> AsyncIterator[Post]:
 
 
 class Mailer:
-    """Sends letters for ever; nodes share them. `counts`: letters sent, failed (to be tried again) and dead.
+    """Sends letters for ever; nodes share them. `counts`: letters sent, failed (to be tried again), dead, and dropped
+    for want of a mail server.
 
     `push`: a Pusher is at work beside it, and what is planned may be for that.
     `clock` stands in for the database's own; `random_` draws the jitter of retries.
@@ -164,6 +171,9 @@ class Mailer:
         except TimeoutError:
             await self._settle(letter, "retry", "timed_out")
             return False
+        except NoServer as error:
+            await self._settle(letter, "drop", error.code)
+            return True
         except NotSent as error:
             await self._settle(letter, "refused" if error.for_good else "retry", error.code)
             return not error.line_lost

@@ -195,6 +195,7 @@ begin
   end if;
   v_state := case
     when p_outcome = 'sent' then 'sent'
+    when p_outcome = 'drop' then 'dropped'
     when p_outcome = 'refused' or (p_outcome = 'retry' and v_tried >= v_most) then 'dead'
     else 'waiting' end;
   if p_outcome = 'retry' then
@@ -206,6 +207,7 @@ begin
          leased_until = null,
          due_at = v_due,
          sent_at = case when v_state = 'sent' then v_now end,
+         dropped_at = case when v_state = 'dropped' then v_now end,
          dead_at = case when v_state = 'dead' then v_now end,
          last_error = p_error
    where d.community_id = p_community_id
@@ -214,7 +216,7 @@ begin
 end
 $$;
 comment on function care.settle_delivery(uuid, uuid, text, text, double precision, timestamptz) is
-  'Notes what came of a leased delivery: sent, refused for good, retry, or release untried; its state, sent, dead or waiting, null where it was settled before. p_jitter from 0 to 1.';
+  'Notes what came of a leased delivery: sent, refused for good, retry, drop where nothing can send it, or release untried; its state, sent, dropped, dead or waiting, null where it was settled before. p_jitter from 0 to 1.';
 
 create or replace function care.letter_counts()
 returns jsonb
