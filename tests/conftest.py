@@ -18,6 +18,26 @@ from engines.stage import SCALE
 from harness import Care, Postgres, Town, care, installed
 
 BOTH = ("database", "engines")
+# What takes long for its few tests, longest first. A file is one worker's: begun last, it would leave the others idle.
+LONG = (
+    "test_every_page.py",
+    "test_bench.py",
+    "test_crashes.py",
+    "test_deployed.py",
+    "test_generated.py",
+    "test_serving.py",
+    "test_backups.py",
+    "test_composer.py",
+    "test_switch.py",
+    "test_walk.py",
+    "test_live.py",
+    "test_embedded.py",
+    "test_rehearsal.py",
+    "test_killed_site.py",
+    "test_backup.py",
+    "test_races.py",
+    "test_storm.py",
+)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -25,6 +45,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         alike = metafunc.definition.get_closest_marker("alike") is not None and SCALE <= 1
         versions = (18, 15) if metafunc.definition.path.parent.name in BOTH and not alike else (18,)
         metafunc.parametrize("postgres", versions, indirect=True, scope="session", ids=lambda v: f"pg{v}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the long files; scripts/test has them handed out in this order."""
+    places = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
 
 
 @pytest.fixture(scope="session")
