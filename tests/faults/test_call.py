@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import asyncpg
@@ -212,6 +212,27 @@ async def test_a_pool_with_nothing_left_is_unavailable_and_recovers(seam: Seam) 
         assert await seam.outcome(WITHOUT, "care.flaky", p_sqlstate="40001", p_times=0) == "unavailable"
         assert 0.15 < monotonic() - began < 2
     assert await seam.outcome(WITHOUT, "care.flaky", p_sqlstate="40001", p_times=0) == "done"
+
+
+class Late:
+    """A pool that has no connection at first: the server takes none just then."""
+
+    def __init__(self, pool: asyncpg.Pool, error: Exception) -> None:
+        self._pool, self._errors, self.release = pool, [error], pool.release
+
+    async def acquire(self) -> Any:  # noqa: ANN401
+        """A connection, but not the first time."""
+        if self._errors:
+            raise self._errors.pop()
+        return await self._pool.acquire()
+
+
+@pytest.mark.parametrize(
+    "error", [BlockingIOError(), asyncpg.CannotConnectNowError("starting"), asyncpg.InterfaceError("closing")]
+)
+async def test_who_had_no_connection_has_asked_nothing_and_tries_again(seam: Seam, error: Exception) -> None:
+    late = Seam(seam.care, Database(cast(asyncpg.Pool, Late(seam.database.pool, error))))
+    assert await late.outcome(WITHOUT, "care.flaky", p_sqlstate="40001", p_times=0) == "done"
 
 
 class Lost(Database):

@@ -110,8 +110,9 @@ class Database:
     async def value(self, function: str, caller: Caller = NOBODY, /, **arguments: object) -> Any:  # noqa: ANN401
         """Calls a function and answers its value as the driver gives it.
 
-        A deadlock or serialization failure is retried up to 3 times with jitter. A lost connection is retried only
-        with an idempotency key, since the commit may have happened; a lock or statement time-out never. Errors:
+        A deadlock or serialization failure is retried up to 3 times with jitter, and so is a connection that was not
+        to be had. One that was lost is retried only with an idempotency key, since the commit may have happened; a
+        lock or statement time-out never. Errors:
         CareError `unavailable` for transient faults, `rpc_error` for any other that was raised.
         """
         return (await self._row(function, caller, arguments))[0]
@@ -157,7 +158,9 @@ class Database:
                 refused.sqlstate = getattr(error, "sqlstate", None) or "22P02"
                 raise refused from error
             except asyncpg.PostgresError as error:
-                again = error.sqlstate[:2] == "40" or (caller.idempotency_key and error.sqlstate[:2] in {"08", "57"})
+                # Without a connection nothing was asked yet: to try again is no second write.
+                lost = caller.idempotency_key or not connected
+                again = error.sqlstate[:2] == "40" or (lost and error.sqlstate[:2] in {"08", "57"})
                 if not again or attempt == _ATTEMPTS or error.sqlstate == "57014":
                     raise _told(from_sqlstate(error.sqlstate), connected) from error
             except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
@@ -166,7 +169,8 @@ class Database:
                 task = asyncio.current_task()
                 if task is not None and task.cancelling():
                     raise asyncio.CancelledError from error
-                if caller.idempotency_key is None or attempt == _ATTEMPTS or time.monotonic() > deadline:
+                once = connected and caller.idempotency_key is None
+                if once or attempt == _ATTEMPTS or time.monotonic() > deadline:
                     raise _told(CareError(Code.UNAVAILABLE, retry_after=1), connected) from error
             await asyncio.sleep(self._random.uniform(0.005, 0.05) * attempt)
         raise AssertionError("the last attempt returned or raised")

@@ -161,15 +161,20 @@ def trace(original: BaseException) -> str | None:
     """Where a fault came from: each error's type, SQLSTATE and frames, without its words and the frames' variables.
 
     Those can hold what a member wrote, a password or a token (rule 20), which is why the log gets no `exc_info`: its
-    renderers print variables. None for a database that is merely away for a moment.
+    renderers print variables. Of a database that is merely away for a moment only what it said.
     """
     if isinstance(original, CareError) and original.code is Code.UNAVAILABLE:
-        return None
+        return None if original.__cause__ is None else _kind(original.__cause__)
     lines: list[str] = []
     error: BaseException | None = original
     while error is not None and len(lines) < _LONGEST_TRACE:
-        state = getattr(error, "sqlstate", None)
-        lines.append(f"{type(error).__module__}.{type(error).__qualname__}{f' [{state}]' if state else ''}")
+        lines.append(_kind(error))
         lines += [f"  {f.filename}:{f.lineno} in {f.name}" for f in traceback.extract_tb(error.__traceback__)]
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return "\n".join(lines[:_LONGEST_TRACE])
+
+
+def _kind(error: BaseException) -> str:
+    """An error's type and SQLSTATE."""
+    state = getattr(error, "sqlstate", None)
+    return f"{type(error).__module__}.{type(error).__qualname__}{f' [{state}]' if state else ''}"
