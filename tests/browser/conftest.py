@@ -26,7 +26,10 @@ ARGUMENTS = [
 
 
 # Chromium reports these as well.
-_ASKED_FOR = re.compile(r"responded with a status of (4\d\d|503)|net::ERR_(FAILED|INTERNET_DISCONNECTED)$")
+_ASKED_FOR = re.compile(
+    r"responded with a status of (4\d\d|503)|net::ERR_(FAILED|INTERNET_DISCONNECTED)$"
+    r"|^htmx: htmx:error: Failed to fetch"
+)
 
 
 @dataclass(frozen=True, slots=True)
