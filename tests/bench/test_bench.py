@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -30,7 +30,8 @@ def _site(*answers: bytes) -> Iterator[int]:
     listening = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
-        with listening, listening.accept()[0] as one:
+        # Who does not like an answer leaves, with the rest of it unread.
+        with listening, listening.accept()[0] as one, suppress(ConnectionResetError, BrokenPipeError):
             for answer in answers:
                 one.recv(65536)
                 one.sendall(answer[:20])
