@@ -165,14 +165,22 @@ async def test_a_slow_answer_and_a_reload_make_one_message(visit: Visitor, threa
         await route.fetch()  # it is written
         stalled.set_result(route)
 
+    async def lose(route: Route) -> None:
+        await route.abort()
+
     await page.route(API, stall, times=1)
     await write(page, "Slowly.")
     await expect(bubble(page, "Slowly.")).to_contain_text("Sending …")
     late = await stalled
+    await page.route(API, lose)
     await page.reload()
     await late.abort()
+    # It stands in the page: what still waits for its answer is not shown beside it.
     await expect(bubble(page, "Slowly.")).to_have_count(1)
-    await expect(bubble(page, "Slowly.")).to_contain_text("Sent")
+    await expect(bubble(page, "Slowly.")).to_have_attribute("data-seq", "1")
+    await page.unroute(API, lose)
+    await page.evaluate("dispatchEvent(new Event('online'))")
+    await expect(page.locator("#pending .bubble")).to_have_count(0)
     assert await thread.written() == ["Slowly."]
     assert not await asks(page)
 

@@ -41,7 +41,8 @@ log.before(banner);
 // What was refused is not sent by itself another day; what only failed to arrive is, when the page is opened anew.
 function save() {
   const rest = queue.filter((one) => !one.draft);
-  const unsent = rest.map(({ key, text, why }) => ({ key, text, why: PASSING.includes(why) ? undefined : why }));
+  const again = (why) => (PASSING.includes(why) ? undefined : why);
+  const unsent = rest.map(({ key, text, after, why }) => ({ key, text, after, why: again(why) }));
   store.write(kept, rest.length ? unsent : null);
 }
 
