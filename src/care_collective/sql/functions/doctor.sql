@@ -6,8 +6,8 @@ stable
 set search_path = pg_catalog, pg_temp
 language sql
 as $$
-  -- a former member whose conversation still takes messages, ...
-  select 'former_member_active', t.version, t.community_id, t.id, 'member ' || p.user_id
+  -- a former member whose conversation still takes messages (a deletion is no engine's doing, whichever holds it), ...
+  select 'former_member_active', 'both', t.community_id, t.id, 'member ' || p.user_id
     from public.profiles p
     join public.conversation_members m
       on m.community_id = p.community_id
