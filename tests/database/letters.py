@@ -12,6 +12,7 @@ NOON = utc("2031-06-10 12:00")
 NIGHT = utc("2031-06-10 22:00")
 MORNING = utc("2031-06-11 08:00")
 MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
 
 
 async def notify(

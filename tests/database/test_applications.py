@@ -1,10 +1,12 @@
 """Who wants to join: coordinators alone see them and decide, and what they decide holds from the next call on."""
 
 import asyncio
+from datetime import UTC, datetime, time, timedelta
 from uuid import uuid4
 
 import pytest
 
+from database.letters import HOUR, MINUTE, plan, prefer
 from database.steps import code
 from harness import Person, Town
 
@@ -120,3 +122,32 @@ async def test_of_two_who_decide_at_once_one_does(town: Town) -> None:
             other.call("decide_application", applicant_id=applicant.user_id, decision="approve"),
         )
         assert sorted(map(code, answers)) == ["conflict/state", "success"]
+
+
+async def test_who_applies_later_is_told_of_again_a_day_after_the_last_letter(town: Town) -> None:
+    cora = await town.member("Cora", coordinator=True)
+    await prefer(cora, quiet_from=time(0), quiet_to=time(0))
+    sent = "select count(*) from care.deliveries where user_id = $1"
+
+    async def apply() -> None:
+        await town.member("Nia", status="pending")
+        await town.care.owner.execute("select care.tell_coordinators($1)", town.community_id)
+
+    start = datetime.now(UTC)
+    await apply()
+    await apply()  # the letter has not gone yet, and tells of both
+    # Without somebody new nothing comes again; and in between not twice in a day.
+    expected = [(5 * MINUTE, 1), (timedelta(days=3), 1)]
+    for after, letters in expected:
+        await plan(town.care, start + after)
+        assert await town.care.owner.fetchval(sent, cora.user_id) == letters
+    await town.care.owner.execute(
+        "update public.notifications set again_at = $2::timestamptz + interval '2 hours' where user_id = $1",
+        cora.user_id, start,
+    )  # fmt: skip
+    await apply()
+    for after, letters in ((23 * HOUR, 1), (25 * HOUR, 2)):
+        await plan(town.care, start + after)
+        assert await town.care.owner.fetchval(sent, cora.user_id) == letters
+    # One line of the bell, whoever waits.
+    assert [one["kind"] for one in (await cora.call("list_notifications"))["notifications"]] == ["membership.waiting"]

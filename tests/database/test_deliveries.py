@@ -99,6 +99,35 @@ async def test_who_wants_or_may_get_no_letter_gets_none(town: Town, gone: str, w
     assert [one["dropped_at"] for one in await deliveries(ann)] == ([] if when.startswith("before") else [NOON])
 
 
+@pytest.mark.parametrize("gone", ["whom they blocked", "nobody waits", "no coordinator", "suspended"])
+async def test_what_a_member_is_not_to_be_told_any_more_is_in_no_letter(town: Town, gone: str) -> None:
+    cora, bob = await town.member("Cora", coordinator=True), await town.member("Bob")
+    applicant = await town.member("Nia", status="pending")
+    kind = "offer.received" if gone == "whom they blocked" else "membership.waiting"
+
+    async def told() -> None:
+        await notify(cora, NOON, kind=kind, actor=bob if kind == "offer.received" else None)
+
+    await told()
+    await notify(bob, NOON, kind="conversation.closed", actor=cora, conversation=uuid4())
+    await plan(town.care, NOON)
+    if gone == "whom they blocked":
+        await town.block(cora, bob)
+    elif gone == "nobody waits":
+        await town.care.owner.execute(
+            "update public.profiles set verification_status = 'approved' where user_id = $1", applicant.user_id
+        )
+    elif gone == "no coordinator":
+        await town.care.owner.execute("select care.set_role($1, $2, 'member', 'test')", town.community_id, cora.user_id)
+    else:
+        await town.restrict(cora, "suspended")
+    await told()  # and what is planned now
+    await plan(town.care, NOON)
+    # Whom it was done to is told of the end as of any: that no letter came would tell of the block.
+    assert [letter["user_id"] for letter in await lease(town, NOON)] == [str(bob.user_id)]
+    assert [one["dropped_at"] for one in await deliveries(cora)] == [NOON]
+
+
 async def test_a_letter_waits_for_the_end_of_quiet_hours_by_the_members_own_clock(town: Town) -> None:
     ann, zoe = await town.member("Ann"), await town.member("Zoe")
     await town.care.owner.execute(

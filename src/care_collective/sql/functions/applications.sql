@@ -112,7 +112,14 @@ begin
   -- The community decides: which coordinator it was is not told, and no block between the two keeps it back.
   perform care.notify(p_community_id, p_user_id, 'membership.' || p_status, null, null, null);
   if care.applications_waiting(p_community_id) = 0 then
-    -- Nobody is left to decide about: no letter more, and whoever has decided knows it.
+    -- Nobody is left to decide about: no letter more, and whoever has decided knows it. Locked as tell_coordinators does.
+    perform 1
+       from public.notifications n
+      where n.community_id = p_community_id
+        and n.kind = 'membership.waiting'
+        and n.read_at is null
+      order by n.user_id
+        for no key update;
     update public.notifications n
        set due_at = null,
            read_at = case when n.user_id = p_decided_by then v_now end
@@ -200,6 +207,19 @@ end
 $$;
 comment on function care.applications_waiting(uuid) is 'How many, up to 100, wait for a coordinator to look at them.';
 
+create or replace function care.is_awaited(p_community_id uuid, p_user_id uuid)
+returns boolean
+stable
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+begin
+  return (care.allow(p_community_id, p_user_id, 'coordinate')).refusal is null
+     and care.applications_waiting(p_community_id) > 0;
+end
+$$;
+comment on function care.is_awaited(uuid, uuid) is 'Whether somebody waits for a member to look at their application.';
+
 create or replace function care.tell_coordinators(p_community_id uuid)
 returns void
 volatile
@@ -207,26 +227,39 @@ set search_path = pg_catalog, pg_temp
 language plpgsql
 as $$
 declare
-  v_coordinator uuid;
+  v_now timestamptz := clock_timestamp();
+  v_soon timestamptz := v_now + interval '1 minute';
+  -- again_at is two hours after the last letter: one a day, as long as somebody has not looked.
+  v_rest constant interval := interval '22 hours';
+  v_told record;
+  v_due_at timestamptz;
 begin
-  for v_coordinator in
-    select p.user_id
+  for v_told in
+    select p.user_id, n.id, n.again_at
       from public.profiles p
+      left join public.notifications n
+        on n.community_id = p_community_id
+       and n.user_id = p.user_id
+       and n.kind = 'membership.waiting'
+       and n.read_at is null
      where p.community_id = p_community_id
        and p.is_coordinator
        and p.deleted_at is null
-       -- Who has not looked yet knows already that somebody waits.
-       and not exists (
-         select 1
-           from public.notifications n
-          where n.community_id = p_community_id
-            and n.user_id = p.user_id
-            and n.kind = 'membership.waiting'
-            and n.read_at is null)
      order by p.user_id
   loop
-    perform care.notify(p_community_id, v_coordinator, 'membership.waiting', null, null, null);
+    if v_told.id is null then
+      perform care.notify(p_community_id, v_told.user_id, 'membership.waiting', null, null, null);
+    else
+      v_due_at := greatest(v_soon, v_told.again_at + v_rest);
+      update public.notifications n
+         set updated_at = v_now,
+             due_at = coalesce(n.due_at, v_due_at)
+       where n.community_id = p_community_id
+         and n.id = v_told.id
+         and n.read_at is null;
+    end if;
   end loop;
 end
 $$;
-comment on function care.tell_coordinators(uuid) is 'Tells the coordinators of a community that somebody wants to join.';
+comment on function care.tell_coordinators(uuid) is
+  'Tells the coordinators of a community that somebody wants to join; who has not looked yet by the row they have, and by one letter a day.';

@@ -63,11 +63,19 @@ begin
           where m.community_id = p_community_id
             and m.user_id = p_user_id
             and m.conversation_id = n.conversation_id
-            and m.muted_until > p_now));
+            and m.muted_until > p_now)
+       -- Nothing of whom they have blocked. Whom it was done to is told as of any end: silence would disclose it.
+       and not exists (
+         select 1
+           from public.user_blocks b
+          where b.community_id = p_community_id
+            and b.blocker_id = p_user_id
+            and b.blocked_id = n.actor_id)
+       and case when n.kind = 'membership.waiting' then care.is_awaited(p_community_id, p_user_id) else true end);
 end
 $$;
 comment on function care.heard_of(uuid, uuid, uuid[], timestamptz) is
-  'Those of a member''s notifications that are unread and of no conversation that they have muted.';
+  'Those of a member''s notifications that are unread and still theirs to be told: of no conversation that they have muted, of nobody whom they have blocked, of applications only while they can decide some.';
 
 create or replace function care.plan_deliveries(
   p_limit integer, p_now timestamptz default null, p_push boolean default false)
