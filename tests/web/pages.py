@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import httpx
 
 from care_collective.accounts import sessions
+from care_collective.web import assets
 from care_collective.web.services import Services
 from harness import Person
 from web_harness import Client, browser
@@ -87,7 +88,7 @@ class Sheet(HTMLParser):
 
 def is_foreign(tag: str, attributes: dict[str, str | None]) -> bool:
     """Whether an element is a script that is no file of ours."""
-    return tag == "script" and not (attributes.get("src") or "").startswith("/static/")
+    return tag == "script" and not (attributes.get("src") or "").startswith(assets.ROOT)
 
 
 async def visitor(services: Services, person: Person, **headers: str) -> Client:

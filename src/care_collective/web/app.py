@@ -3,23 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from socket import socket
 from typing import Any, cast
 
 import structlog
 from litestar import Litestar, Request
-from litestar.config.compression import CompressionConfig
-from litestar.datastructures import CacheControlHeader, State
-from litestar.middleware.base import DefineMiddleware
-from litestar.middleware.compression import CompressionMiddleware
-from litestar.static_files import create_static_files_router
+from litestar.datastructures import State
 
 from care_collective.errors import CareError
 from care_collective.operations.upkeep import keep_pruned
 from care_collective.operations.webpush import why_not_offered
 from care_collective.requests.tending import keep_tended
-from care_collective.web import description, errors, rest
+from care_collective.web import assets, description, errors, rest
 from care_collective.web.body import MAX_BYTES, StrictRequest
 from care_collective.web.edge import Application, Edge
 from care_collective.web.metrics import telling
@@ -96,14 +91,6 @@ def make_app(services: Services, metrics: socket | None = None) -> Edge:
         if request.method not in SAFE_METHODS:
             services.relay.nudge()
 
-    static = create_static_files_router(
-        "/static",
-        directories=[Path(__file__).parent / "static"],
-        cache_control=CacheControlHeader(max_age=300, public=True),
-        # Files alone: a page holds a token beside what others typed, and a stream must not wait to be packed.
-        middleware=[DefineMiddleware(CompressionMiddleware, config=CompressionConfig("gzip", minimum_size=500))],
-        include_in_schema=False,
-    )
     handlers: dict[Any, Any] = {Exception: errors.answer_page}
     application = Litestar(
         route_handlers=[
@@ -125,7 +112,7 @@ def make_app(services: Services, metrics: socket | None = None) -> Edge:
             rollout.router,
             unsubscribe.router,
             reference.router,
-            static,
+            assets.static,
         ],
         request_class=StrictRequest,
         request_max_body_size=MAX_BYTES,

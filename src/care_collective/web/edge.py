@@ -84,7 +84,7 @@ class Edge:
                 message = {**message, "body": b""}
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", []), *self._added(scope, message, request_id)]
+                message["headers"] = [*message.get("headers", []), *self._added(message, request_id)]
             await send(message)
 
         wait = self._doorkeeper.wait(address, began)
@@ -102,11 +102,10 @@ class Edge:
             request_id=request_id,
         )
 
-    def _added(self, scope: Scope, message: Message, request_id: str) -> list[tuple[bytes, bytes]]:
+    def _added(self, message: Message, request_id: str) -> list[tuple[bytes, bytes]]:
         named = {name.lower() for name, _ in message.get("headers", [])}
         added = [header for header in self._headers if header[0] not in named]
-        kept = scope["path"].startswith("/static/") and message["status"] < 400
-        if b"cache-control" not in named and not kept:
+        if b"cache-control" not in named:
             added.append(_NO_STORE)
         return [*added, (b"x-request-id", request_id.encode())]
 

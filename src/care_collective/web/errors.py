@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 import structlog
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException, ValidationException
+from litestar.exceptions import HTTPException, MethodNotAllowedException, ValidationException
 from litestar.response import Redirect
 
 from care_collective.errors import CareError, Code
@@ -134,8 +134,6 @@ def is_for_programs(path: str) -> bool:
 def answer_page(request: Request[Any, Any, Any], original: Exception) -> Response[Any]:
     """Exception handler of everything: a page for people, JSON under the programs' paths."""
     path = request.scope["path"]
-    if path.startswith("/static/") and isinstance(original.__cause__ or original, (OSError, ValueError)):
-        original = NotFoundException()  # a name that no file can have: with a NUL, too long, below a file
     if f"{path}/".startswith(postgrest.ROOT):
         return answer_client(request, original)
     if f"{path}/".startswith(_PROGRAMS):

@@ -4,6 +4,7 @@ from typing import Final
 
 import jinja2
 
+from care_collective.web import assets
 from care_collective.web.pages.language import LANGUAGES, Language
 
 
@@ -17,7 +18,7 @@ def _environment(language: Language) -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.install_gettext_translations(language.catalogue, newstyle=True)  # type: ignore[attr-defined]
-    made.globals.update(say=language.say, lang=language.code)
+    made.globals.update(say=language.say, lang=language.code, static=assets.ROOT)
     return made
 
 
