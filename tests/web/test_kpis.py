@@ -9,6 +9,7 @@ import pytest
 
 from care_collective.db.call import Database
 from care_collective.rollout.kpis import Kpis, look
+from care_collective.web.metrics import exposition
 from care_collective.web.services import Services
 from database.test_outcomes import Node
 from harness import Care
@@ -77,6 +78,7 @@ async def test_the_numbers_of_a_stage_and_whether_it_may_end(scratch: Care, node
 
     empty = await seen()
     assert (empty.in_force, empty.share, empty.numbers.v2.success_rate, empty.guard.level) == ("off", 0, None, None)
+    assert b"care_guard_level" not in await exposition(node)  # not known, and no 0
     assert empty.exit is not None
     # Nothing has looked at the rows since they were made an hour ago: that is no data, and not sound.
     await scratch.owner.execute("update care.rollout_checks set looked_until = now() - interval '1 hour'")
@@ -96,6 +98,9 @@ async def test_the_numbers_of_a_stage_and_whether_it_may_end(scratch: Care, node
     assert [(day.v1, day.v2, day.share) for day in well.numbers.adoption] == [(60, 40, 0.4)]
     assert well.guard.level is not None
     assert well.guard.calm_level < well.guard.level < 20  # it begins above, and falls to calm
+    metrics = (await exposition(node)).decode()
+    assert f"\ncare_guard_level {well.guard.level}\n" in metrics
+    assert "\ncare_violations 0.0\n" in metrics
     assert well.exit is not None
     states = {one.name: one.state for one in well.exit.criteria}
     assert states == {

@@ -1,15 +1,19 @@
 """GET /metrics: what this process counted, on an address of its own, with labels that cannot grow."""
 
+import dataclasses
 import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from socket import create_server
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from care_collective.errors import Code
-from care_collective.web.metrics import telling
+from care_collective.web.metrics import exposition, telling
 from care_collective.web.services import Services
 from harness import FIRST_WORDS, Town
 from web_harness import MakeClient, of, start
@@ -75,10 +79,28 @@ async def test_the_metrics_are_the_counts_that_stand_in_the_database(
     assert samples["care_streams_open",] == 0
     assert samples["care_outbox_lag_seconds",] >= 0
     assert samples["care_letters_total", "sent"] == 0
+    assert (samples["care_guard_watching",], samples["care_alerts_not_sent",]) == (1, 0)
+    assert "care_pushes" not in text  # this node offers none
     for name in ("waiting", "failing", "given_up"):
         assert samples[f"care_letters_{name}",] >= 0
     assert samples["process_resident_memory_bytes",] > 1_000_000
     assert not re.search(r"[0-9a-f]{8}-[0-9a-f]{4}-|Hal|Olga|@", text)
+
+
+async def test_letters_pushes_and_a_guard_that_sees_nothing_are_told(services: Services) -> None:
+    stand_ins: dict[str, Any] = {
+        "mailer": SimpleNamespace(counts=Counter(sent=3, dropped=4)),
+        "pusher": SimpleNamespace(counts=Counter(sent=5, failed=2, letter=1)),
+        "guard": SimpleNamespace(state="blind"),
+    }
+    lines = (await exposition(dataclasses.replace(services, **stand_ins))).decode().split("\n")
+    assert [line for line in lines if line.startswith(("care_letters_total", "care_pushes", "care_guard"))] == [
+        "care_guard_watching 0.0",
+        *(f'care_letters_total{{outcome="{outcome}"}} {count}.0'
+          for outcome, count in {"sent": 3, "failed": 0, "dead": 0, "dropped": 4}.items()),
+        *(f'care_pushes_total{{outcome="{outcome}"}} {count}.0'
+          for outcome, count in {"sent": 5, "failed": 2, "letter": 1, "dropped": 0}.items()),
+    ]  # fmt: skip
 
 
 async def test_no_label_can_grow(metrics: str, client: MakeClient, town: Town) -> None:
@@ -94,7 +116,7 @@ async def test_no_label_can_grow(metrics: str, client: MakeClient, town: Town) -
         "stage": {"off", "internal", "percentage", "on"},
         "version": None,
         "source": None,
-        "outcome": {"sent", "failed", "dead"},
+        "outcome": {"sent", "failed", "dead", "dropped", "letter"},
         "le": None,
     }
     for family in text_string_to_metric_families(text):

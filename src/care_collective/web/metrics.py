@@ -4,7 +4,7 @@ Every label has few values, known beforehand; no ids, no words.
 """
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from socket import socket
@@ -22,7 +22,6 @@ from prometheus_client.metrics_core import (
 
 from care_collective import __version__
 from care_collective.errors import CareError
-from care_collective.notifications.mailer import Mailer
 from care_collective.rollout.outcomes import BOUNDS_MS, Outcomes
 from care_collective.rollout.policy import BUCKETS, MESSAGING_V2, is_for_all
 from care_collective.web.edge import Application, Receive, Scope, Send
@@ -91,7 +90,12 @@ async def exposition(services: Services) -> bytes:
             health = (await services.database.call("care.health")).data()
     except (CareError, TimeoutError):
         pass
-    families = [*_of_node(services, health), *_of_calls(services.outcomes), *_of_letters(services.mailer, health)]
+    families = [
+        *_of_node(services, health),
+        *_of_guard(services, health),
+        *_of_calls(services.outcomes),
+        *_of_letters(services, health),
+    ]
     return generate_latest(_Collected(families))
 
 
@@ -135,20 +139,52 @@ def _of_calls(outcomes: Outcomes) -> Iterator[Metric]:
     yield dropped
 
 
-def _of_letters(mailer: Mailer, health: dict[str, Any] | None) -> Iterator[Metric]:
-    tries = CounterMetricFamily(
+def _of_letters(services: Services, health: dict[str, Any] | None) -> Iterator[Metric]:
+    yield _tries(
         "care_letters",
-        "Tries of this process to send a letter. outcome: sent, failed (tried again) or dead (given up).",
-        labels=["outcome"],
+        "Tries of this process to send a letter. outcome: sent, failed (tried again), dead (given up) or dropped "
+        "(there is no mail server).",
+        services.mailer.counts,
+        ("sent", "failed", "dead", "dropped"),
     )
-    for outcome in ("sent", "failed", "dead"):
-        tries.add_metric([outcome], mailer.counts[outcome])
-    yield tries
+    if services.pusher is not None:
+        yield _tries(
+            "care_pushes",
+            "Tries of this process to tell a member's browsers. outcome: sent, failed (tried again), letter (they are "
+            "told by one instead) or dropped (and want none).",
+            services.pusher.counts,
+            ("sent", "failed", "letter", "dropped"),
+        )
     if health is not None:
         letters = health["letters"]
-        yield _gauge("care_letters_waiting", "Letters of the deployment that are due and not sent.", letters["waiting"])
-        yield _gauge("care_letters_failing", "Letters that failed and are tried again.", letters["failing"])
+        yield _gauge(
+            "care_letters_waiting",
+            "Letters and pushes of the deployment that are due and not sent.",
+            letters["waiting"],
+        )
+        yield _gauge("care_letters_failing", "Those that failed and are tried again.", letters["failing"])
         yield _gauge("care_letters_given_up", "Letters that were given up: look at mail status.", letters["dead"])
+
+
+def _tries(name: str, words: str, counts: Counter[str], outcomes: tuple[str, ...]) -> Metric:
+    tries = CounterMetricFamily(name, words, labels=["outcome"])
+    for outcome in outcomes:
+        tries.add_metric([outcome], counts[outcome])
+    return tries
+
+
+def _of_guard(services: Services, health: dict[str, Any] | None) -> Iterator[Metric]:
+    watching = services.guard.state == "watching"
+    yield _gauge("care_guard_watching", "0 where this node's guard has seen nothing for 30 seconds.", watching)
+    yield _gauge(
+        "care_alerts_not_sent", "Alerts to operators that failed here and are tried again.", services.alerts.not_sent
+    )
+    guard = {} if health is None else health["guard"]
+    # What is not known yet is no 0.
+    if guard.get("level") is not None:
+        yield _gauge("care_guard_level", "The detector: calm up to 10, it trips at 1,000,000.", guard["level"])
+    if guard.get("violations") is not None:
+        yield _gauge("care_violations", "Violations in rows of V2, as the guard last found them.", guard["violations"])
 
 
 def _of_node(services: Services, health: dict[str, Any] | None) -> Iterator[Metric]:

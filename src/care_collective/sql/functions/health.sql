@@ -21,7 +21,9 @@ begin
     'server_version', current_setting('server_version_num')::integer,
     'outbox_lag_seconds', (select coalesce(extract(epoch from v_now - min(o.created_at)), 0)
                              from care.outbox o where o.published_at is null),
-    'letters', care.letter_counts());
+    'letters', care.letter_counts(),
+    'guard', jsonb_build_object('level', care.guard_level('messaging_v2'))
+             || (care.checked_violations('messaging_v2') - 'violation'));
 end
 $$;
-comment on function care.health() is 'The ledger of migrations and functions, the server''s version, how far the outbox is behind and how letters stand.';
+comment on function care.health() is 'The ledger of migrations and functions, the server''s version, how far the outbox is behind, how letters stand and what the guard found.';
