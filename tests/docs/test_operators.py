@@ -59,6 +59,7 @@ def test_every_command_of_the_guide_does_what_it_says(deployment: None) -> None:
     assert set(ELSEWHERE) <= set(LINES)
     assert "Before internal:" in said["rollout preflight internal"]
     assert "A backup was verified within 24 hours: no. " in said["rollout preflight internal"]
+    assert "Alerts reach somebody: no, which holds nothing back. " in said["rollout preflight internal"]
     killed = next(said[line] for line in LINES if line.startswith("rollout kill"))
     assert "messaging_v2 is stopped: new conversations open in V1" in killed
     assert "Offers fail since 9:40" in said["rollout incident"]

@@ -30,7 +30,7 @@ class Site:
     async def noes(self, **environ: str) -> dict[str, Line]:
         """The lines that are a no."""
         found = await self.list(environ=environ)
-        assert found.ready == all(line.yes for line in found.lines)
+        assert found.ready == all(line.yes for line in found.lines if not line.advice)
         assert all((line.do is None) == line.yes for line in found.lines)
         return {line.question: line for line in found.lines if not line.yes}
 
@@ -100,6 +100,12 @@ async def test_what_the_deployment_lacks_is_a_no_each(site: Site) -> None:
     await site.run("update care.rollout_nodes set release = '0.1.0', source = 'database:stage'")
     await site.run("update care.backups set made_at = now()")
     assert await site.noes() == {}
+
+
+async def test_a_deployment_without_alerts_is_told_so_and_held_back_by_nothing(site: Site) -> None:
+    found = await site.list(environ={"CARE_ALERT_URL": ""})
+    assert [(line.question, line.advice) for line in found.lines if not line.yes] == [("Alerts reach somebody", True)]
+    assert found.ready
 
 
 async def test_a_stop_is_a_no_that_names_who_and_why(site: Site) -> None:

@@ -24,7 +24,8 @@ def preflight(*, stage: str | None, as_json: bool) -> None:
     Backup, release, rights, nodes, flag, environment, violations, operators and alerts. Without STAGE it is the list
     before the usual next one. Whether the numbers allow it: `rollout status`.
 
-    Exit 0 says that all is well, 1 that there is a no.
+    Exit 0 says that nothing holds it back, 1 that there is a NO. A small no is advice: without alerts V2 still goes
+    back by itself, and you have to look.
 
     \b
     Examples:
@@ -40,10 +41,13 @@ def preflight(*, stage: str | None, as_json: bool) -> None:
         show_json(found)
     else:
         click.echo(f"Before {found.stage}:")
-        show_table(("", "", ""), [("yes" if one.yes else "NO", one.question, one.found) for one in found.lines])
+        rows = [("yes" if one.yes else "no" if one.advice else "NO", one.question, one.found) for one in found.lines]
+        show_table(("", "", ""), rows)
         for one in found.lines:
             if one.do is not None:
-                click.echo(f"\n{one.question}: no. {spoken(one.do)}")
+                click.echo(
+                    f"\n{one.question}: no{', which holds nothing back' if one.advice else ''}. {spoken(one.do)}"
+                )
     sys.exit(0 if found.ready else 1)
 
 

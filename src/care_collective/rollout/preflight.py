@@ -27,16 +27,22 @@ _MIGRATE: Final = "care-collective migrate"
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One line of the list: what was asked, whether it is so, what was found, and what to do where it is not."""
+    """One line of the list: what was asked, whether it is so, what was found, and what to do where it is not.
+
+    `advice`: a no of it holds nothing back, for a deployment may rightly do without.
+    """
 
     question: str
     yes: bool
     found: str
     do: str | None = None
+    advice: bool = False
 
 
 class Preflight(msgspec.Struct, frozen=True):
-    """The list before a stage. `ready`: every line is a yes. Whether it is time to go on the numbers say, not this."""
+    """The list before a stage. `ready`: every line is a yes, but for advice. Whether it is time to go on the numbers
+    say, not this.
+    """
 
     stage: str
     ready: bool
@@ -74,7 +80,7 @@ async def preflight(owner: Database, settings: Settings, *, stage: Stage | None,
             line = Line("", False, found, f"Bring it up to this release first: {_MIGRATE}.")
         lines.append(msgspec.structs.replace(line, question=question))
     wanted = stage or following(await _stage(owner))
-    return Preflight(str(wanted), all(line.yes for line in lines), lines)
+    return Preflight(str(wanted), all(line.yes or line.advice for line in lines), lines)
 
 
 def _line(yes: bool, found: str, do: str) -> Line:
@@ -158,8 +164,9 @@ async def _operator(owner: Database) -> Line:
 
 async def _alerts(settings: Settings) -> Line:
     ways = [name for name, url in (("e-mail", settings.smtp_url), ("POST", settings.alert_url)) if url is not None]
-    do = "Set CARE_SMTP_URL or CARE_ALERT_URL, here and for the site. Without them look at its page and log yourself."
-    return _line(bool(ways), " and ".join(ways) or "the log only", do)
+    do = "Set CARE_SMTP_URL or CARE_ALERT_URL, here and for the site; or look at its page and log yourself, each day."
+    line = _line(bool(ways), " and ".join(ways) or "the log only", do)
+    return msgspec.structs.replace(line, advice=True)  # both settings may be absent, and the guard needs neither
 
 
 async def _look(owner: Database) -> dict[str, Any]:
