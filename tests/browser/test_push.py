@@ -4,6 +4,7 @@ What has no window shows no notifications, and a real `pushManager` would call i
 in for, at the browser's own interfaces. The worker, its registration and its events are the browser's.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
@@ -13,7 +14,7 @@ from playwright.async_api import expect
 from browser.conftest import Site, Visitor
 from browser.looks import violations
 from browser.test_pages import sign_out
-from browser.test_talking import window
+from browser.test_talking import signed_in, window
 from push_harness import Browser
 from web_harness import services_for, serving
 
@@ -64,6 +65,30 @@ WORKER = """async ([notice, paths]) => {
 }"""
 
 
+# Resolves once the browser is told nothing more.
+ENDED = """new Promise((done) => {
+  const told = () => ["stand-in", "care-push"].some((name) => localStorage.getItem(name));
+  const look = () => (told() ? setTimeout(look, 20) : done());
+  look();
+})"""
+
+
+# In the worker: the browser's address is another one, once for each pair of the old one and what is told of the new.
+MOVED = f"""async (moves) => {{
+  const made = (endpoint) => ({{ endpoint, toJSON: () => ({{ keys: {json.dumps(KEYS)} }}) }});
+  PushManager.prototype.subscribe = async ({{ applicationServerKey: key }}) => made(`{ENDPOINT}/${{key.length}}`);
+  for (const [old, given] of moves) {{
+    const waits = [];
+    ExtendableEvent.prototype.waitUntil = (promise) => waits.push(promise);
+    const event = new ExtendableEvent("pushsubscriptionchange");
+    self.dispatchEvent(
+      Object.assign(event, {{ oldSubscription: old && made(old), newSubscription: given && made(given) }}),
+    );
+    await Promise.all(waits);
+  }}
+}}"""
+
+
 async def test_notices_are_turned_on_shown_turned_off_and_end_with_signing_out(
     site: Site, visit: Visitor, offering: str
 ) -> None:
@@ -86,10 +111,29 @@ async def test_notices_are_turned_on_shown_turned_off_and_end_with_signing_out(
     assert told["shown"][0].items() >= {"body": "Bob wrote.", "tag": "/messages", "data": {"path": "/messages"}}.items()
     assert told["opened"] == ["/messages/one", "/", "/", "/"]
 
+    # It goes where the browser has moved to, and only for whose browser it was.
+    await worker.evaluate(MOVED, [["https://push.example/another", "https://push.example/not-ours"]])
+    await worker.evaluate(MOVED, [[ENDPOINT, "https://push.example/moved"], [None, None]])
+    rows = await site.town.care.owner.fetch("select endpoint from care.push_subscriptions order by created_at")
+    assert [row["endpoint"] for row in rows] == [ENDPOINT, "https://push.example/moved", f"{ENDPOINT}/87"]
+    await site.town.care.owner.execute("delete from care.push_subscriptions where endpoint <> $1", ENDPOINT)
+
     await page.reload()
     await section.get_by_role("button", name="Turn off").click()
     await expect(section).to_contain_text("Notices are off on this device.")
     await expect(section.get_by_role("button", name="Turn on")).to_be_visible()
+    await section.get_by_role("button", name="Turn on").click()
+    await expect(section).to_contain_text("Notices are on")
+
+    # A session that runs out ends nothing, on a phone that only they hold. Somebody else who signs in there does.
+    await page.context.clear_cookies()
+    await page.goto(offering)
+    assert await page.evaluate("localStorage.getItem('stand-in')") == "on"
+    await signed_in(page, site, await site.town.member("Bob"))
+    await page.goto(f"{offering}/settings")
+    async with asyncio.timeout(10):
+        await page.evaluate(ENDED)
+    await expect(section).to_contain_text("Notices are off on this device.")
     await section.get_by_role("button", name="Turn on").click()
     await expect(section).to_contain_text("Notices are on")
     await sign_out(page)

@@ -1,14 +1,17 @@
-// Who signs out is told nothing more on this device: whoever sits here next would read it.
+// Who signs out is told nothing more on this device: whoever sits here next would read it. Nor is who had a session that
+// only ran out, once somebody else has signed in.
 
 const LONGEST = 2000; // milliseconds that signing out may wait for the browser
 const form = document.querySelector("form[action='/sign-out']");
+const { member } = document.querySelector("script[data-member]").dataset;
 let leaving = false;
 
-function isOn() {
+// Whom this browser tells, as push.js has noted.
+function whom() {
   try {
-    return localStorage.getItem("care-push") !== null;
+    return localStorage.getItem("care-push");
   } catch {
-    return false;
+    return null;
   }
 }
 
@@ -18,15 +21,20 @@ async function leave() {
   if (one) {
     const field = Object.assign(document.createElement("input"), { type: "hidden", name: "push_endpoint" });
     field.value = one.endpoint;
-    form.append(field);
+    form?.append(field);
     await one.unsubscribe();
   }
   localStorage.removeItem("care-push");
   (await registration?.getNotifications())?.forEach((shown) => shown.close());
 }
 
+// The site finds that one gone with the next push, and the other member gets letters.
+if ((whom() ?? member) !== member) {
+  leave().catch(() => {});
+}
+
 form?.addEventListener("submit", (event) => {
-  if (!leaving && !isOn()) {
+  if (!leaving && whom() === null) {
     return;
   }
   event.preventDefault();

@@ -3,6 +3,7 @@
 
 const section = document.querySelector("[data-push]");
 const { key, known } = section.dataset;
+const { member } = document.querySelector("script[data-member]").dataset;
 const button = section.querySelector("button");
 const said = section.querySelector("[role=status]");
 const words = Object.fromEntries(
@@ -33,11 +34,11 @@ async function isOn(one) {
   return known.split(" ").includes([...new Uint8Array(digest)].map((b) => b.toString(16).padStart(2, "0")).join(""));
 }
 
-// push-out.js looks for it when somebody signs out.
+// push-out.js looks for it when somebody signs out, or somebody else is there.
 function mark(value) {
   try {
     if (value) {
-      localStorage.setItem("care-push", "on");
+      localStorage.setItem("care-push", member);
     } else {
       localStorage.removeItem("care-push");
     }
