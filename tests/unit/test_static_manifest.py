@@ -43,6 +43,7 @@ def member(verification: str, restriction: str | None) -> Member:
         town=None,
         email="rosa@example.org",
         verification_status=verification,
+        decided_at=None,
         decision_reason=f"We are full. {HOSTILE}" if verification == "rejected" else None,
         is_coordinator=True,
         applications_waiting=1,
@@ -77,6 +78,9 @@ def rendered(template: str, **given: object) -> str:
         "notice": None,
         "next_path": "",
         "done": "",
+        "own": [],
+        "near": [],
+        "greeted": True,
     }
     return ENVIRONMENT.get_template(template).render(context | given)
 

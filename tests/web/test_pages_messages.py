@@ -218,6 +218,16 @@ async def test_words_typed_while_the_session_ended_are_kept_until_they_are_sent(
         client.cookies.clear()
         page = Sheet((await sent(client, form)).text)
         assert page.form("/sign-in").fields["next"] == place.partition("?")[0]
+        # Who was changing a request comes back to that change, with all that was chosen in it.
+        asked = await town.request(Person(town, UUID(mine["user_id"]), "Nia"))
+        signed_in = await sent(client, page.form("/sign-in"), email=email, password=PASSWORD)
+        assert signed_in.status_code == 303
+        form = (await opened(client, f"/requests/{asked}/edit")).form("/edit")
+        client.cookies.clear()
+        ended = Sheet((await sent(client, form, title="Another title", urgency="urgent")).text)
+        kept = Sheet((await sent(client, ended.form("/sign-in"), email=email, password=PASSWORD)).text).form("/edit")
+        assert (kept.fields["title"], kept.fields["urgency"]) == ("Another title", "urgent")
+        assert await led(client, kept) == f"/requests/{asked}?done=changed"
         # What was carried along is read as words or not at all.
         for carried in ("[1]", "{", '{"content": 1}', '{"content": "\\u0000"}'):
             typed = {"email": email, "password": PASSWORD, "kept_form": carried}

@@ -191,7 +191,19 @@ async def test_a_request_is_asked_changed_completed_and_opened_again(services: S
         place = await led(client, (await opened(client, f"{path}/edit")).form("/edit"), title="Help with two forms")
         assert "Your changes are saved." in (await opened(client, place)).said
 
+        for days, greeted in ((1, True), (8, False)):
+            await town.care.owner.execute(
+                "update public.profiles set decided_at = now() - make_interval(days => $2) where user_id = $1",
+                helper.user_id,
+                days,
+            )
+            home = await opened(theirs, "/")
+            assert ("You are one of us" in home.said, "Help with two forms" in home.said) == (greeted, True)
         thread = await led(theirs, (await opened(theirs, path)).form("/offer"), initial_message=FIRST_WORDS)
+        assert "Help with two forms" not in (await opened(theirs, "/")).said
+        home = await opened(client, "/")
+        for words in ("One conversation has something new", "Your open requests", "Help with two forms"):
+            assert words in home.said
         mine = await opened(client, "/requests/mine")
         for words in ("Help with two forms", "One neighbour has written", "Hal", FIRST_WORDS, "1 new"):
             assert words in mine.said

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from care_collective.web.pages.settings import zones
+from care_collective.web.pages.zones import by_region, zones
 from care_collective.web.services import Services
 from harness import FIRST_WORDS, Care, Town
 from web.pages import Sheet, led, opened, refused, sent, visitor
@@ -46,6 +46,10 @@ async def test_what_was_chosen_is_kept_and_holds_from_the_next_page_on(services:
 
 async def test_every_zone_of_the_list_is_one_that_the_database_knows(shared: Care) -> None:
     assert len(zones()) > 300
+    spanish = dict(by_region("es"))
+    assert ("Europe/London", "Londres") in spanish["Europa"]
+    assert ("Asia/Kolkata", "Calcuta") in spanish["Asia"]
+    assert sorted(zone for cities in spanish.values() for zone, _ in cities) == list(zones())
     unknown = [
         row[0]
         for row in await shared.owner.fetch(

@@ -37,6 +37,7 @@ class Me(msgspec.Struct, frozen=True, kw_only=True):
     town: str | None
     verification_status: str
     decision_reason: str | None
+    decided_at: Moment | None
     time_zone: str | None
     locale: str | None
     unread: Unread

@@ -204,7 +204,7 @@ begin
              'success', true,
              'user_id', p.user_id, 'email', u.email, 'display_name', p.display_name, 'town', p.town,
              'verification_status', p.verification_status, 'decision_reason', p.decision_reason,
-             'time_zone', p.time_zone, 'locale', p.locale,
+             'decided_at', p.decided_at, 'time_zone', p.time_zone, 'locale', p.locale,
              'unread', care.unread_json(v_community_id, v_caller),
              'is_coordinator', p.is_coordinator,
              'applications_waiting', case when p.is_coordinator then care.applications_waiting(v_community_id) else 0 end,

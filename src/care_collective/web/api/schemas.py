@@ -276,6 +276,7 @@ class Me(msgspec.Struct, frozen=True):
     town: str | None
     verification_status: Literal["pending", "approved", "rejected"]
     decision_reason: str | None
+    decided_at: Moment | None
     time_zone: str | None
     locale: str | None
     unread: Unread

@@ -1,6 +1,7 @@
 """Home, joining, signing in and out, and one's own status."""
 
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -11,11 +12,17 @@ from care_collective.accounts import sessions
 from care_collective.accounts.people import Application
 from care_collective.db.call import Caller
 from care_collective.errors import CareError
+from care_collective.requests.service import URGENCIES, Filters
 from care_collective.web import security
 from care_collective.web.api.auth import community_of, open_session
+from care_collective.web.api.schemas import HelpRequest, HelpRequestPage
 from care_collective.web.pages import forms
 from care_collective.web.pages.language import mark as _
 from care_collective.web.pages.rendering import AnyRequest, current_member, page, require_member
+
+# How many requests the home page shows, of one's own and of others, and for how long it greets a newcomer.
+_SHOWN: Final = 3
+_WELCOMED: Final = timedelta(days=7)
 
 
 async def _signed_in(request: AnyRequest, token: str, path: str) -> Redirect:
@@ -26,8 +33,22 @@ async def _signed_in(request: AnyRequest, token: str, path: str) -> Redirect:
 
 @get("/")
 async def home(request: AnyRequest) -> Response[str]:
-    """What this community is; for a member the own status."""
-    return await page(request, "home.html", member=await current_member(request))
+    """What this community is; for a member what matters now, or why nothing is open to them."""
+    member = await current_member(request)
+    if member is None or not member.may_browse:
+        return await page(request, "home.html", member=member)
+    own = await _requests(request, Filters(limit=_SHOWN, mine=True))
+    others = await _requests(request, Filters(status="open"))
+    near = [one for one in others if one.takes_offers and not one.is_mine and one.conversation is None]
+    # Neighbours of the same town first, then what is urgent, then the newest.
+    near.sort(key=lambda one: (one.owner.town != member.town, -URGENCIES.index(one.urgency)))
+    is_new = member.decided_at is not None and security.services(request).now() - member.decided_at < _WELCOMED
+    return await page(request, "home.html", member=member, own=own, near=near[:_SHOWN], greeted=is_new and not own)
+
+
+async def _requests(request: AnyRequest, filters: Filters) -> list[HelpRequest]:
+    answer = await security.services(request).requests.list(request.user, filters)
+    return msgspec.json.decode(answer.success(), type=HelpRequestPage).help_requests
 
 
 @get("/sign-in")

@@ -36,13 +36,17 @@ class Clock:
         """The reader's day of a moment."""
         return at.astimezone(self.zone).date()
 
+    def is_recent(self, at: datetime) -> bool:
+        """Whether how long ago says more than the day."""
+        return self.now - at <= _LONG_AGO
+
     def ago(self, at: datetime) -> str:
         """How long ago: just now, 3 hours ago; after a month the day."""
         _ = self.language.catalogue.gettext
         since = self.now - at
         if since < _JUST_NOW:
             return _("just now")
-        if since > _LONG_AGO:
+        if not self.is_recent(at):
             return format_date(self.local(at), "long", locale=self.language.locale)
         return format_timedelta(-since, add_direction=True, threshold=1, locale=self.language.locale)
 

@@ -40,6 +40,7 @@ class Member(msgspec.Struct, frozen=True):
     email: str | None
     verification_status: str
     decision_reason: str | None
+    decided_at: datetime | None
     is_coordinator: bool
     applications_waiting: int
     is_operator: bool

@@ -157,7 +157,7 @@ async def edit(request: AnyRequest, help_request_id: FromPath[UUID]) -> Response
         (await security.services(request).requests.update(caller, help_request_id, _asked(form))).success()
     except CareError as error:
         shown = partial(_ask_page, edited=help_request_id)
-        return await forms.refused(request, error, form, shown, back="/requests/new")
+        return await forms.refused(request, error, form, shown, back=f"/requests/{help_request_id}/edit")
     return forms.see_other(f"/requests/{help_request_id}?done=changed")
 
 

@@ -1,9 +1,7 @@
 """Settings as pages: letters, quiet hours, new offers, language and clock, and the name one goes by."""
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Any, Final, cast
-from zoneinfo import available_timezones
 
 import msgspec
 from litestar import Response, Router, get, post
@@ -16,22 +14,13 @@ from care_collective.web.api.preferences import PreferencesAnswer
 from care_collective.web.api.push import OwnBrowsers
 from care_collective.web.pages import forms
 from care_collective.web.pages.rendering import AnyRequest, Member, page, require_member
+from care_collective.web.pages.zones import by_region
 
 CHOSEN: Final = ("email", "quiet_from", "quiet_to", "offers_paused", "locale", "time_zone")
 PRESENTED: Final = ("display_name", "town")
 NOTICES: Final = frozenset({"saved", "profile", "password"})
 # Each in its own words: who does not read the present one has to find theirs.
 LANGUAGES: Final = (("en", "English"), ("es", "Español"))
-# By place alone, as care.is_time_zone takes them.
-_REGIONS: Final = frozenset(
-    {"Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific"}
-)
-
-
-@cache
-def zones() -> tuple[str, ...]:
-    """The time zones to choose from. What the database does not know of them, it refuses."""
-    return tuple(sorted(name for name in available_timezones() if name.partition("/")[0] in _REGIONS))
 
 
 async def _stored(request: AnyRequest, member: Member) -> dict[str, str]:
@@ -74,7 +63,7 @@ async def _page(
         errors=errors,
         letters=LETTERS,
         languages=LANGUAGES,
-        zones=zones(),
+        zones=by_region,
         push=await _push(request) if member.may_enter else None,
         done=forms.notice_of(request, NOTICES),
     )
