@@ -120,6 +120,49 @@ async def test_whom_it_is_done_to_sees_what_a_plain_end_shows(town: Town, engine
     assert stories[0] == stories[1]
 
 
+@pytest.mark.parametrize("ended_by", ["owner", "helper", "owner's no"])
+async def test_who_had_ended_it_before_can_open_it_and_finds_it_ended_again(
+    town: Town, engine: Engine, ended_by: str
+) -> None:
+    stories = []
+    for blocks in (True, False):
+        there = await town.care.town()
+        owner, helper, request = await trio(there)
+        conversation = await engine.opened(helper, request)
+        blocked, other = (helper, owner) if ended_by == "helper" else (owner, helper)
+        verb = "decline_offer" if ended_by == "owner's no" else "close_conversation"
+        assert (await blocked.call(verb, conversation_id=conversation))["success"]
+        await other.call("archive_conversation", conversation_id=conversation, archived=True)
+        if blocks:
+            assert (await block(other, blocked)) == {"success": True}
+        untouched = await thread(other, conversation)
+        before = await blocked.call("get_messages", conversation_id=conversation)
+        reopened = await blocked.call("reopen_conversation", conversation_id=conversation)
+        if blocks:
+            now = await thread(other, conversation)
+            assert [now[name] for name in ("archived", "last_activity_at", "may_reopen")] == [
+                True, untouched["last_activity_at"], False,
+            ]  # fmt: skip
+            told = await other.call("list_notifications")
+            assert "conversation.reopened" not in str(told)
+        else:
+            assert (await other.call("close_conversation", conversation_id=conversation))["success"]
+            # What the plain one's end wrote of the opening, only the other one could see.
+            await town.care.owner.execute(
+                "delete from care.outbox where community_id = $1 and topic = 'conversation.reopened'", there.community_id
+            )
+        names = {str(owner.user_id): "owner", str(helper.user_id): "helper", str(request): "the request",
+                 str(conversation): "the conversation"}  # fmt: skip
+        seen = [before, reopened, await visible(blocked, [request], conversation)]
+        stories.append(faceless(seen, names))
+        await other.call("unblock_user", user_id=blocked.user_id)
+        again = [await one.call("reopen_conversation", conversation_id=conversation) for one in (blocked, other)]
+        assert [code(a) for a in again] == ["permission_denied/role", "success"]
+        assert await town.care.violations(there.community_id) == []
+    assert stories[0] == stories[1]
+    assert (stories[0][0]["conversation"]["may_reopen"], stories[0][1]["success"]) == (True, True)
+
+
 async def test_neither_finds_the_others_requests_and_nobody_else_notices(town: Town, engine: Engine) -> None:
     owner, helper, request = await trio(town)
     theirs, third = await town.request(helper, title="A lift to town"), await town.member("Eve")

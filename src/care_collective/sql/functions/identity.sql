@@ -193,3 +193,20 @@ begin
 end
 $$;
 comment on function care.is_blocked(uuid, uuid, uuid) is 'Whether either of two members has blocked the other.';
+
+create or replace function care.has_blocked(p_community_id uuid, p_blocker_id uuid, p_blocked_id uuid)
+returns boolean
+stable
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+begin
+  return exists (
+    select 1
+      from public.user_blocks b
+     where b.community_id = p_community_id
+       and b.blocker_id = p_blocker_id
+       and b.blocked_id = p_blocked_id);
+end
+$$;
+comment on function care.has_blocked(uuid, uuid, uuid) is 'Whether the first of two members has blocked the second.';

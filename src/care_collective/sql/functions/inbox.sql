@@ -24,9 +24,9 @@ begin
                'other', jsonb_build_object('user_id', p.user_id, 'display_name', p.display_name, 'town', p.town,
                  'deleted', p.deleted_at is not null),
                'status', case when (b.by_me or b.by_other) and t.status = 'active' then 'closed' else t.status end,
-               -- As reopen_conversation judges: under a block it looks as if the other one had closed it.
+               -- As reopen_conversation judges: whom a block is done to keeps what was theirs to open.
                'may_reopen', coalesce(t.status_by = p_user_id, false) and t.status in ('declined', 'closed')
-                 and not (b.by_me or b.by_other),
+                 and not b.by_me,
                -- Who has blocked knows it; whom it was done to learns it from nothing.
                'blocked_by_me', b.by_me,
                'decline_reason', t.decline_reason,

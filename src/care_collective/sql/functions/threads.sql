@@ -118,23 +118,7 @@ as $$
 declare
   v_now timestamptz := clock_timestamp();
 begin
-  if p_thread.version = 'v2' then
-    update public.conversations_v2 c
-       set status = p_status,
-           status_by = p_by,
-           decline_reason = p_reason,
-           updated_at = v_now
-     where c.community_id = p_community_id
-       and c.id = p_thread.id;
-  else
-    update public.conversations c
-       set status = p_status,
-           status_by = p_by,
-           decline_reason = p_reason,
-           updated_at = v_now
-     where c.community_id = p_community_id
-       and c.id = p_thread.id;
-  end if;
+  perform care.write_thread_status(p_community_id, p_thread, p_status, p_by, p_reason, v_now);
   update public.conversation_members m
      set last_activity_at = v_now,
          archived_at = case when m.user_id = p_by then m.archived_at end
@@ -143,7 +127,67 @@ begin
 end
 $$;
 comment on function care.set_thread_status(uuid, care.thread, text, uuid, text) is
+  'Gives a locked conversation a new status, with who set it and why, and brings it up in both inboxes.';
+
+create or replace function care.write_thread_status(
+  p_community_id uuid, p_thread care.thread, p_status text, p_by uuid, p_reason text, p_now timestamptz)
+returns void
+volatile
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+begin
+  if p_thread.version = 'v2' then
+    update public.conversations_v2 c
+       set status = p_status,
+           status_by = p_by,
+           decline_reason = p_reason,
+           updated_at = p_now
+     where c.community_id = p_community_id
+       and c.id = p_thread.id;
+  else
+    update public.conversations c
+       set status = p_status,
+           status_by = p_by,
+           decline_reason = p_reason,
+           updated_at = p_now
+     where c.community_id = p_community_id
+       and c.id = p_thread.id;
+  end if;
+end
+$$;
+comment on function care.write_thread_status(uuid, care.thread, text, uuid, text, timestamptz) is
   'Writes the new status of a locked conversation, who set it and why, in its own engine.';
+
+create or replace function care.end_reopened(p_me care.writing, p_thread care.thread)
+returns void
+volatile
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_now timestamptz := clock_timestamp();
+  v_due_at timestamptz := v_now + interval '1 minute';
+  v_other uuid := case when p_thread.helper_id = p_me.user_id then p_thread.requester_id else p_thread.helper_id end;
+begin
+  -- The other one's own view stays as it is: under their block nothing reaches them.
+  perform care.write_thread_status(p_me.community_id, p_thread, 'closed', v_other, null, v_now);
+  update public.conversation_members m
+     set last_activity_at = v_now,
+         archived_at = null
+   where m.community_id = p_me.community_id
+     and m.conversation_id = p_thread.id
+     and m.user_id = p_me.user_id;
+  perform care.announce(p_me.community_id, v_other, 'conversation.closed', p_thread.help_request_id, p_thread.id);
+  -- As care.notify writes it where there is no block: that it came from nobody would tell.
+  insert into public.notifications
+    (community_id, user_id, kind, actor_id, help_request_id, conversation_id, created_at, updated_at, due_at)
+  values (p_me.community_id, p_me.user_id, 'conversation.closed', v_other, p_thread.help_request_id, p_thread.id,
+          v_now, v_now, v_due_at);
+end
+$$;
+comment on function care.end_reopened(care.writing, care.thread) is
+  'What becomes of a conversation that the caller opens again under the other''s block: the other has ended it, once and for all.';
 
 create or replace function public.close_conversation(p_conversation_id uuid)
 returns jsonb
@@ -191,6 +235,7 @@ as $$
 declare
   v_me care.writing;
   v_thread care.thread;
+  v_other uuid;
 begin
   v_me := care.begin_write(care.caller(), 'write', 'reopen', jsonb_build_array(p_conversation_id));
   if v_me.answer is not null then
@@ -203,14 +248,21 @@ begin
   if v_thread.shown_status not in ('declined', 'closed') then
     return care.refusal('conflict', 'state', jsonb_build_object('status', v_thread.shown_status));
   end if;
-  -- Whoever declined or closed may reopen. Under a block nobody did, as far as either of the two can see.
+  v_other := case when v_thread.helper_id = v_me.user_id then v_thread.requester_id else v_thread.helper_id end;
+  -- Whoever declined or closed may reopen, but not while they block the other one.
   if v_thread.status_by is distinct from v_me.user_id or v_thread.status <> v_thread.shown_status
-     or care.is_blocked(v_me.community_id, v_thread.requester_id, v_thread.helper_id) then
+     or care.has_blocked(v_me.community_id, v_me.user_id, v_other) then
     return care.refusal('permission_denied', 'role');
   end if;
-  perform care.set_thread_status(v_me.community_id, v_thread, 'active', v_me.user_id);
-  perform care.announce(v_me.community_id, v_me.user_id, 'conversation.reopened', v_thread.help_request_id, v_thread.id);
-  perform care.notify_other(v_me, v_thread, 'conversation.reopened');
+  if care.has_blocked(v_me.community_id, v_other, v_me.user_id) then
+    -- A refusal would disclose the block: before it, this was theirs to open.
+    perform care.end_reopened(v_me, v_thread);
+  else
+    perform care.set_thread_status(v_me.community_id, v_thread, 'active', v_me.user_id);
+    perform care.announce(
+      v_me.community_id, v_me.user_id, 'conversation.reopened', v_thread.help_request_id, v_thread.id);
+    perform care.notify_other(v_me, v_thread, 'conversation.reopened');
+  end if;
   return care.remember(v_me,
     jsonb_build_object('success', true, 'status', 'active'));
 exception when others then
