@@ -72,6 +72,10 @@ NOBODY: dict[str, Callable[[UUID, UUID], str | None]] = {
     "community number": lambda me, here: claims(me, 1),
     "community array": lambda me, here: claims(me, [str(here)]),
     "community object": lambda me, here: claims(me, {"id": str(here)}),
+    "session that is none": lambda me, here: claims(me, here, care_session="ab" * 32),
+    "session no digits": lambda me, here: claims(me, here, care_session="nothing"),
+    "session null": lambda me, here: claims(me, here, care_session=None),
+    "session array": lambda me, here: claims(me, here, care_session=["ab" * 32]),
     "app_metadata text": lambda me, here: claims(me, app_metadata=str(here)),
 }
 

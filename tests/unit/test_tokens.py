@@ -217,6 +217,7 @@ GOOD_FORMS: dict[str, Callable[[Issuer], str]] = {
     "iat within the leeway": lambda i: i.claims(iat=SECONDS + 30),
     "fractions of a second": lambda i: i.claims(iat=SECONDS - 0.5, nbf=SECONDS - 0.5, exp=SECONDS + 3600.0),
     "sub in capitals": lambda i: i.claims(sub=str(USER).upper()),
+    "a platform's session": lambda i: i.claims(session_id=str(USER)),
     "further claims": lambda i: i.claims(email="ä@example.org", amr=[{"method": "password"}], nested={"sub": "x"}),
     "further header": lambda i: i.headed(typ="at+jwt", cat="cl_B7d4PD111AAA", nonce="x"),
     "no typ": lambda i: i.headed(typ=...),
@@ -440,6 +441,8 @@ BAD_FORMS: dict[str, Callable[[Issuer], str]] = {
     # who
     "no sub": lambda i: i.claims(sub=...),
     "sub null": lambda i: i.claims(sub=None),
+    "session null": lambda i: i.claims(care_session=None),
+    "session no digest": lambda i: i.claims(care_session="ab" * 31 + "x1"),
     "sub empty": lambda i: i.claims(sub=""),
     "sub a name": lambda i: i.claims(sub="admin"),
     "sub a number": lambda i: i.claims(sub=USER.int),

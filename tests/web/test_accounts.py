@@ -10,7 +10,7 @@ import pytest
 
 from care_collective.web.services import Services
 from harness import Care, Person, Town
-from web_harness import PASSWORD, application, approve, browser, fresh_email, joined, services_for
+from web_harness import PASSWORD, application, approve, bearer, browser, fresh_email, joined, services_for
 
 SIGN_IN, SIGN_UP, SIGN_OUT, ME = (f"/api/auth/{verb}" for verb in ("sign-in", "sign-up", "sign-out", "me"))
 
@@ -97,6 +97,32 @@ async def test_signing_out_ends_the_session_and_takes_the_cookie(services: Servi
         assert "max-age=0" in answer.headers["set-cookie"].lower()
         assert not list(client.cookies)
         assert (await thief.get(ME, headers={"cookie": f"care_session={token}"})).status_code == 401
+
+
+async def test_a_token_ends_with_its_session_and_a_platforms_goes_on(services: Services, town: Town) -> None:
+    email = fresh_email()
+
+    async def status(body: dict[str, str]) -> list[int]:
+        token = {"Authorization": f"Bearer {body['access_token']}"}
+        own = await stranger.get(ME, headers=token)
+        called = await stranger.post("/rest/v1/rpc/list_blocks", json={}, headers=token)
+        return [own.status_code, called.json().get("reason", 200)]
+
+    async with browser(services, town) as one, browser(services, town) as other, browser(services, town) as stranger:
+        first = await joined(one, email)
+        second = (await other.post(SIGN_IN, json={"email": email, "password": PASSWORD})).json()
+        assert [await status(body) for body in (first, second)] == [[200, 200]] * 2
+        out = {"Authorization": f"Bearer {first['access_token']}"}
+        assert (await stranger.post(SIGN_OUT, headers=out)).json() == {"success": True}
+        assert [await status(body) for body in (first, second)] == [[401, "identity"], [200, 200]]
+        assert (await one.get(ME)).status_code == 401
+        user_id = UUID(first["user_id"])
+        set_at = await town.care.database.value("care.password_set_at", p_user_id=user_id)
+        assert await town.care.database.value(
+            "care.replace_password", p_user_id=user_id, p_secret="another", p_set_at=set_at, p_keep_session=None
+        )
+        assert await status(second) == [401, "identity"]
+        assert (await stranger.get(ME, headers=bearer(Person(town, user_id, "Nia")))).status_code == 200
 
 
 async def test_an_expired_session_is_nobodys(services: Services, town: Town) -> None:

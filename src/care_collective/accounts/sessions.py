@@ -48,9 +48,9 @@ async def read(database: Database, token: str) -> Session | None:
     return None if text is None else msgspec.json.decode(text, type=Session)
 
 
-async def end(database: Database, token: str) -> None:
-    """Ends a session; one that is gone already stays gone."""
-    await database.value("care.close_session", p_id_hash=digest(token))
+async def end(database: Database, hashed: bytes) -> None:
+    """Ends a session by its digest, and the bearer token that came with it; one that is gone already stays gone."""
+    await database.value("care.close_session", p_id_hash=hashed)
 
 
 def csrf_token(secret_key: str, token: str) -> str:

@@ -1,7 +1,7 @@
 """Issues and verifies access tokens (signed JWTs): HS256 with a shared secret, or public keys from a JWKS address.
 
 Every bad token is `unauthenticated` and nothing more is said. Must not know sessions, members or the database:
-whether the user of a good token still exists is for `care.caller()` to say (contract 1).
+whether the user of a good token still exists, and its session, is for `care.caller()` to say (contract 1).
 """
 
 import hashlib
@@ -27,6 +27,8 @@ from care_collective.errors import CareError, Code, SettingsError
 AUDIENCE: Final = "authenticated"
 # `anon` names nobody and `service_role` every right: neither is a member.
 ROLES: Final = frozenset({"authenticated"})
+# Ours alone: `session_id` is what a platform calls its own.
+SESSION: Final = "care_session"
 OTHER_ROLES: Final = frozenset({"anon", "service_role"})
 LONGEST_TOKEN: Final = 8 * 1024
 # How far another machine's clock may run ahead of ours. An expired token gets nothing of it.
@@ -36,17 +38,22 @@ REMEMBERED: Final = 4096  # tokens, 0.6 KiB each: 2 µs instead of 29 (HS256) to
 
 _LATEST: Final = 253_402_300_799  # the last second that datetime knows
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _TOKEN: Final = re.compile(r"([\w-]+)\.[\w-]+\.[\w-]+", re.ASCII)
 _log: Final = structlog.get_logger(__name__)
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """What a good token says. `role` is the token's own word, one of `ROLES`; `expires_at` is in UTC."""
+    """What a good token says. `role` is the token's own word, one of `ROLES`; `expires_at` is in UTC.
+
+    `session` is the digest of the session that a token of ours ends with; None in those of others.
+    """
 
     user_id: UUID
     community_id: UUID | None
     role: str
     expires_at: datetime
+    session: str | None = None
 
 
 class Verifier(Protocol):
@@ -57,11 +64,20 @@ class Verifier(Protocol):
         ...
 
 
-def issue(secret: str, *, user_id: UUID, community_id: UUID | None, now: datetime, lifetime_seconds: int = 3600) -> str:
+def issue(
+    secret: str,
+    *,
+    user_id: UUID,
+    community_id: UUID | None,
+    now: datetime,
+    lifetime_seconds: int = 3600,
+    session: str | None = None,
+) -> str:
     """An access token of HS256 for a member.
 
     Arguments: `secret` of at least 32 bytes; `community_id` None leaves the community to the host name; `now` is an
-    aware time; `lifetime_seconds` from 1. Errors: SettingsError for a bad secret.
+    aware time; `lifetime_seconds` from 1; `session` is the digest of the session that the token ends with, None where
+    it ends by its time alone. Errors: SettingsError for a bad secret.
     """
     if now.tzinfo is None or lifetime_seconds < 1:
         raise ValueError("now: an aware time; lifetime_seconds: at least 1")
@@ -75,6 +91,8 @@ def issue(secret: str, *, user_id: UUID, community_id: UUID | None, now: datetim
     }
     if community_id is not None:
         claims["app_metadata"] = {"community_id": str(community_id)}
+    if session is not None:
+        claims[SESSION] = session
     return jwt.encode({"alg": "HS256"}, claims, _secret_key(secret), registry=_PINNED["HS256"])
 
 
@@ -220,6 +238,13 @@ def _uuid(value: object) -> UUID:
     return UUID(value)
 
 
+def _digest(value: object) -> str:
+    """A SHA-256 in hexadecimal digits."""
+    if not isinstance(value, str) or not _DIGEST.fullmatch(value):
+        raise Refused
+    return value
+
+
 def _good(payload: Mapping[str, Any]) -> _Good:
     """What a payload claims, whatever the time is, or Refused."""
     audience, role, metadata = payload.get("aud"), payload.get("role"), payload.get("app_metadata")
@@ -241,6 +266,7 @@ def _good(payload: Mapping[str, Any]) -> _Good:
             community_id=None if community is None else _uuid(community),
             role=role,
             expires_at=datetime.fromtimestamp(ends, UTC),
+            session=_digest(payload[SESSION]) if SESSION in payload else None,
         ),
         starts=max((_seconds(payload[name]) for name in ("nbf", "iat") if name in payload), default=0),
         ends=ends,

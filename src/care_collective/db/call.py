@@ -25,13 +25,15 @@ _encode = msgspec.json.Encoder().encode
 class Caller:
     """For whom a call is made: the two settings a gateway would set, and nothing else.
 
-    `user_id` None is nobody. `idempotency_key` and `request_id` become the request's headers.
+    `user_id` None is nobody. `idempotency_key` and `request_id` become the request's headers. `session` is that of the
+    bearer token which the caller came with, without which they are nobody; None where a token names none.
     """
 
     user_id: UUID | None = None
     community_id: UUID | None = None
     idempotency_key: str | None = None
     request_id: str | None = None
+    session: str | None = None
 
     def claims(self) -> str:
         """The JSON of request.jwt.claims, '' for nobody."""
@@ -40,6 +42,8 @@ class Caller:
         claims: dict[str, Any] = {"sub": self.user_id, "role": "authenticated"}
         if self.community_id is not None:
             claims["app_metadata"] = {"community_id": self.community_id}
+        if self.session is not None:
+            claims["care_session"] = self.session
         return _encode(claims).decode()
 
     def headers(self) -> str:

@@ -100,7 +100,8 @@ async def by_token(connection: Connection, token: str | None) -> Caller:
         raise CareError(Code.UNAUTHENTICATED)
     claims = await verifier.verify(token, now=services(connection).now())
     community_id = claims.community_id or await host_community_id(connection)
-    return Caller(claims.user_id, community_id, idempotency_key(connection), connection.scope["state"]["request_id"])
+    request_id = connection.scope["state"]["request_id"]
+    return Caller(claims.user_id, community_id, idempotency_key(connection), request_id, claims.session)
 
 
 def bearer_token(connection: Connection) -> str | None:

@@ -8,19 +8,25 @@ language plpgsql
 as $$
 declare
   v_claims jsonb;
+  v_user_id uuid;
 begin
   v_claims := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
   -- A token of another role is not a member's, whatever its sub says. Without a role the grants decide alone.
   if v_claims ->> 'role' <> 'authenticated' then
     return null;
   end if;
-  return (v_claims ->> 'sub')::uuid;
+  v_user_id := (v_claims ->> 'sub')::uuid;
+  -- A token of our own names the session that it came with and ends with it; a platform's names none.
+  if v_claims ? 'care_session' and not care.has_session(v_user_id, v_claims ->> 'care_session') then
+    return null;
+  end if;
+  return v_user_id;
 exception
   -- Malformed claims are nobody, not an error (rule 1); statement_too_complex is JSON nested too deep to parse.
   when data_exception or statement_too_complex then return null;
 end
 $$;
-comment on function care.caller() is 'The user id of the request''s claims, or null: absent, empty or malformed claims are nobody.';
+comment on function care.caller() is 'The user id of the request''s claims, or null: absent, empty or malformed claims are nobody, and those of a session that has ended.';
 
 create or replace function care.community()
 returns uuid

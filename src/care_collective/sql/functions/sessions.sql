@@ -50,6 +50,27 @@ end
 $$;
 comment on function care.read_session(bytea) is 'Whose session a cookie opens and in which community, or null.';
 
+create or replace function care.has_session(p_user_id uuid, p_id_hash text)
+returns boolean
+stable
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+declare
+  v_now timestamptz := clock_timestamp();
+  v_id_hash bytea := decode(p_id_hash, 'hex');
+begin
+  return exists (
+    select 1
+      from care.sessions s
+     where s.id_hash = v_id_hash
+       and s.user_id = p_user_id
+       and s.expires_at > v_now);
+end
+$$;
+comment on function care.has_session(uuid, text) is
+  'Whether a session, by its hash in hexadecimal digits, is a user''s and has not ended. Raises data_exception for no such digits.';
+
 create or replace function care.close_session(p_id_hash bytea)
 returns void
 volatile

@@ -13,7 +13,7 @@ from care_collective.db.call import Caller
 from care_collective.errors import CareError, Code
 from care_collective.web import security
 from care_collective.web.api import replies, schemas
-from care_collective.web.security import AnyRequest
+from care_collective.web.security import AnyRequest, MemberRequest
 
 TOKEN_SECONDS: Final = 3600
 
@@ -33,7 +33,7 @@ async def open_session(request: AnyRequest, user_id: UUID, community_id: UUID) -
         raise CareError(Code.UNAUTHENTICATED, message="This account is not a member of this community. Join it first.")
     earlier = security.session_token(request)
     if earlier is not None:
-        await sessions.end(database, earlier)
+        await sessions.end(database, sessions.digest(earlier))
     return token
 
 
@@ -55,7 +55,12 @@ async def _signed_in(request: AnyRequest, user_id: UUID, *, status: int) -> Resp
     secret = services.settings.jwt_secret
     if secret is not None:
         body["access_token"] = tokens.issue(
-            secret, user_id=user_id, community_id=community_id, now=services.now(), lifetime_seconds=TOKEN_SECONDS
+            secret,
+            user_id=user_id,
+            community_id=community_id,
+            now=services.now(),
+            lifetime_seconds=TOKEN_SECONDS,
+            session=sessions.digest(token).hex(),
         )
         body["token_type"] = "bearer"  # noqa: S105  the kind of token, not one
         body["expires_in"] = TOKEN_SECONDS
@@ -87,11 +92,14 @@ async def sign_in(request: AnyRequest, data: JSONBody[Credentials]) -> Response[
 
 
 @post("/sign-out", status_code=200, guards=[security.member], responses=schemas.answers(schemas.Done, *_FAULTS))
-async def sign_out(request: AnyRequest) -> Response[bytes]:
-    """End this browser's session. A bearer token ends by itself when it expires."""
-    token = security.session_token(request)
+async def sign_out(request: MemberRequest) -> Response[bytes]:
+    """End this session, and the bearer token of its sign-in."""
+    database = security.services(request).database
+    token, session = security.session_token(request), request.user.session
     if token is not None:
-        await sessions.end(security.services(request).database, token)
+        await sessions.end(database, sessions.digest(token))
+    if session is not None:
+        await sessions.end(database, bytes.fromhex(session))
     answer = replies.made({"success": True})
     answer.set_cookie(security.session_cookie(request, None))
     return answer

@@ -159,7 +159,7 @@ async def sign_out(request: AnyRequest) -> Redirect:
     if form["push_endpoint"]:
         await security.services(request).browsers.remove(request.user, form["push_endpoint"])
     if token is not None:
-        await sessions.end(security.services(request).database, token)
+        await sessions.end(security.services(request).database, sessions.digest(token))
     answer = Redirect("/", status_code=303)
     answer.set_cookie(security.session_cookie(request, None))
     return answer
