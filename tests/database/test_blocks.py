@@ -149,7 +149,8 @@ async def test_who_had_ended_it_before_can_open_it_and_finds_it_ended_again(
             assert (await other.call("close_conversation", conversation_id=conversation))["success"]
             # What the plain one's end wrote of the opening, only the other one could see.
             await town.care.owner.execute(
-                "delete from care.outbox where community_id = $1 and topic = 'conversation.reopened'", there.community_id
+                "delete from care.outbox where community_id = $1 and topic = 'conversation.reopened'",
+                there.community_id,
             )
         names = {str(owner.user_id): "owner", str(helper.user_id): "helper", str(request): "the request",
                  str(conversation): "the conversation"}  # fmt: skip
