@@ -98,6 +98,14 @@ async def test_what_the_other_does_brings_a_conversation_back_and_what_one_does_
     await helper.call("archive_conversation", conversation_id=conversation, archived=True)
     await owner.call("release_helper", conversation_id=conversation)
     assert await listed(helper) == [str(conversation)]
+    # What becomes of the request is news in it, too; not of somebody whom they have blocked.
+    request = (await row(owner))["help_request"]["id"]
+    for verb, blocked in (("cancel", False), ("reopen", False), ("cancel", True)):
+        await helper.call("archive_conversation", conversation_id=conversation, archived=True)
+        if blocked:
+            await town.block(helper, owner)
+        assert (await owner.call(f"{verb}_help_request", help_request_id=UUID(request)))["success"]
+        assert await listed(helper) == [str(conversation)] * (not blocked), verb
 
 
 async def test_a_view_is_its_two_peoples_and_wrong_arguments_are_named(town: Town, engine: Engine) -> None:

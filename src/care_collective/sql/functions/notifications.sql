@@ -87,6 +87,7 @@ declare
   v_now timestamptz := clock_timestamp();
   v_due_at timestamptz := v_now + interval '1 minute';
 begin
+  perform care.bring_back_helpers(p_community_id, p_actor_id, p_help_request_id);
   -- As tell_again, in one step however many helpers there are. Notifications are locked last.
   update public.notifications n
      set actor_id = p_actor_id,
@@ -125,7 +126,7 @@ begin
 end
 $$;
 comment on function care.notify_helpers(uuid, text, uuid, uuid) is
-  'Tells every helper with a conversation on a request what became of it, each by that conversation.';
+  'Tells every helper with a conversation on a request what became of it, each by that conversation, which comes back from an archive.';
 
 create or replace function care.read_notifications(
   p_community_id uuid, p_user_id uuid, p_conversation_id uuid, p_unread integer)

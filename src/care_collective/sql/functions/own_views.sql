@@ -97,3 +97,32 @@ end
 $$;
 comment on function care.bring_back(uuid, uuid, uuid) is
   'Takes a conversation out of the other one''s archive: there are news in it. The last lock of a transaction, as every member row.';
+
+create or replace function care.bring_back_helpers(p_community_id uuid, p_actor_id uuid, p_help_request_id uuid)
+returns void
+volatile
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+begin
+  -- Rows of many conversations: a locked one is waited for by nobody. Who holds it writes there, or looks at their own.
+  update public.conversation_members m
+     set archived_at = null
+   where m.community_id = p_community_id
+     and (m.conversation_id, m.user_id) in (
+       select a.conversation_id, a.user_id
+         from care.threads t
+         join public.conversation_members a
+           on a.community_id = p_community_id
+          and a.conversation_id = t.id
+          and a.user_id = t.helper_id
+        where t.community_id = p_community_id
+          and t.help_request_id = p_help_request_id
+          and a.archived_at is not null
+          and a.user_id is distinct from p_actor_id
+          and not care.is_blocked(p_community_id, a.user_id, p_actor_id)
+          for no key update of a skip locked);
+end
+$$;
+comment on function care.bring_back_helpers(uuid, uuid, uuid) is
+  'Takes the conversations on a request out of its helpers'' archives, but for those under a block: there are news of it.';
