@@ -90,6 +90,7 @@ def test_every_kind_is_said_in_both_languages_with_where_it_leads(locale: str) -
     for kind in (*get_args(Kind), "a.later_kind"):
         words = words_of(delivery(item(kind), locale=locale), base_url=SITE, secret_key=KEY, now=NOON)
         said[kind] = words.text.split("\n")[2]
+        assert (words.subject in ("There is news for you", "Hay novedades para ti")) == (kind == "a.later_kind")
         assert f"https://linden.example/messages/{CONVERSATION}" in words.text
         assert said[kind].count("{") == 0
     assert len(set(said.values())) == len(said)
@@ -108,6 +109,10 @@ def test_a_new_member_is_asked_for_no_answer_and_led_to_a_first_password() -> No
     assert "Look here:\nhttps://linden.example/\n\nIf you have no password yet, choose one" in plain(welcome)
     assert "Look here</a>" in html(welcome)
     assert "/password/forgotten" not in plain(sent(delivery(item())))
+    # An ended conversation takes no answer, whatever came before its end; one that was opened again does.
+    kinds = ("message.received", "conversation.closed", "conversation.reopened")
+    for count, words in ((1, "Look and answer here:"), (2, "Look here:"), (3, "Look and answer here:")):
+        assert words in plain(sent(delivery(*(item(kind) for kind in kinds[:count]))))
 
 
 def test_a_digest_lists_everything_by_where_it_leads() -> None:

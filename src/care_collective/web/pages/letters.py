@@ -20,7 +20,7 @@ from care_collective.web.pages.environments import ENVIRONMENTS
 from care_collective.web.pages.language import Language, choose
 from care_collective.web.pages.language import mark as _
 
-# The first that fits, of what a letter tells.
+# The first that fits, of all that a letter tells.
 _SUBJECTS: Final = {
     "offer.received": _("Somebody offers to help you"),
     "offer.unanswered": _("An offer waits for your answer"),
@@ -28,8 +28,26 @@ _SUBJECTS: Final = {
     "membership.waiting": _("Somebody would like to join"),
     "membership.approved": _("You are a member now"),
 }
+# Where it tells of this alone.
+_OF_ONE: Final = {
+    "offer.declined": _("Your offer was answered"),
+    "offer.replaced": _("Somebody else helps now"),
+    "helper.stepped_back": _("Your helper had to step back"),
+    "helper.released": _("Your help is no longer needed"),
+    "conversation.closed": _("A conversation was ended"),
+    "conversation.reopened": _("A conversation is open again"),
+    "request.completed": _("A request is done"),
+    "request.cancelled": _("Help is no longer needed"),
+    "request.reopened": _("A request is open again"),
+    "request.expired": _("A request was closed"),
+    "membership.rejected": _("Your application was decided"),
+}
 _NEWS: Final = _("There is news for you")
 _DAILY: Final = _("What waits for you today")
+# What somebody waits for an answer to. What ended a conversation takes none.
+_ANSWERED: Final = frozenset(
+    {"offer.received", "offer.unanswered", "offer.accepted", "message.received", "conversation.reopened"}
+)
 _PASSWORD: Final = _("A new password")
 _LONGEST_SHOWN: Final = 100
 
@@ -109,7 +127,8 @@ def _subject(language: Language, items: Sequence[Item]) -> str:
         count = sum(item.count for item in items)
         said = language.catalogue.ngettext("You have a new message", "You have %(count)s new messages", count)
         return said % {"count": count}
-    return language.say(next((words for kind, words in _SUBJECTS.items() if kind in kinds), _NEWS))
+    otherwise = _OF_ONE.get(items[0].kind, _NEWS) if len(items) == 1 else _NEWS
+    return language.say(next((words for kind, words in _SUBJECTS.items() if kind in kinds), otherwise))
 
 
 def _entries(site: str, items: Sequence[Item]) -> list[dict[str, Any]]:
@@ -127,7 +146,7 @@ def _entries(site: str, items: Sequence[Item]) -> list[dict[str, Any]]:
         {
             "link": link,
             "told": told,
-            "answers": not all(item["kind"].startswith("membership.") for item in told),
+            "answers": told[-1]["kind"] in _ANSWERED,
             "joined": any(item["kind"] == "membership.approved" for item in told),
         }
         for link, told in found.items()
