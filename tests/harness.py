@@ -2,8 +2,10 @@
 
 import json
 import os
+import secrets
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -31,6 +33,19 @@ def installed(version: int) -> Binaries | None:
     if os.environ.get("CI"):
         raise RuntimeError(f"PostgreSQL {version} is missing, and CI tests on it")
     return None
+
+
+def free_port() -> int:
+    """A port of this machine on which nobody listens.
+
+    It is none of those that a system gives to whoever binds or connects without naming one: other workers do that all
+    the time, also between this and its use, or while what listens there is killed and started again.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(20_000)
+        with socket.socket() as listening, suppress(OSError):
+            listening.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright, expect
 
 from care_collective.web.services import Services
 from harness import Postgres, Town, care
@@ -24,6 +24,10 @@ ARGUMENTS = [
     "--disable-component-update",
 ]
 
+
+# How long what has to come may take: a machine with three workers on two cores, or a slower one, has pauses of seconds.
+PATIENCE = 30_000  # milliseconds
+expect.set_options(timeout=PATIENCE)
 
 # Chromium reports these as well.
 _ASKED_FOR = re.compile(
@@ -102,7 +106,7 @@ async def visit(chromium: Browser, site: Site) -> AsyncIterator[Visitor]:
 
     async def make(**options: Any) -> Visit:  # noqa: ANN401
         context = await chromium.new_context(base_url=site.url, **options)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE)
         made = Visit(await context.new_page(), context)
         made.page.on("console", lambda message: made.listen(message))
         made.page.on("pageerror", lambda error: made.complaints.append(str(error)))

@@ -104,6 +104,8 @@ async def test_notices_are_turned_on_shown_turned_off_and_end_with_signing_out(
 
     notice = {"title": "Linden Row", "body": "Bob wrote.", "path": "/messages", "tag": "/messages", "lang": "en"}
     paths = ["/messages/one", "//evil.example/", "https://evil.example/", "javascript:alert(1)"]
+    if not page.context.service_workers:
+        await page.context.wait_for_event("serviceworker")
     (worker,) = page.context.service_workers
     assert worker.url == f"{offering}/push-worker.js"
     told = await worker.evaluate(WORKER, [notice, paths])

@@ -1,23 +1,17 @@
 """backup, backup verify, restore and migrate as processes: beside serve, elsewhere, and every refusal with its code."""
 
-import socket
 from pathlib import Path
 
 import pytest
 
 from cli.process import Shell
+from harness import free_port
 
 
 @pytest.fixture(scope="module")
 def shell(state_folder: Path) -> Shell:
     """An embedded deployment of this module's."""
     return Shell(state_folder / "backups")
-
-
-def _free_port() -> str:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return str(listening.getsockname()[1])
 
 
 def test_where_there_is_no_database_nothing_is_made(shell: Shell) -> None:
@@ -28,7 +22,7 @@ def test_where_there_is_no_database_nothing_is_made(shell: Shell) -> None:
 
 
 def test_a_backup_beside_serve_is_proved_and_restored_elsewhere(shell: Shell, state_folder: Path) -> None:
-    with shell.serving("serve", "--port", _free_port()):
+    with shell.serving("serve", "--port", str(free_port())):
         assert shell.run("community", "add", "linden-row", "--name", "Linden Row").code == 0
         assert shell.run("member", "invite", "rosa@example.org", "--name", "Rosa").code == 0
         made = shell.run("backup", "--json")

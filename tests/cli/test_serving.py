@@ -10,14 +10,9 @@ import httpx
 import pytest
 
 from cli.process import Shell
+from harness import free_port
 
 PASSWORD = "kindness-next-door"
-
-
-def _free_port() -> str:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return str(listening.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -33,15 +28,15 @@ def _signed_in(client: httpx.Client, email: str) -> dict[str, str]:
 
 
 def test_serve_says_how_to_begin_and_ends_well(shell: Shell) -> None:
-    metrics = f"127.0.0.1:{_free_port()}"
-    with shell.serving("serve", "--port", _free_port(), CARE_METRICS_BIND=metrics) as serving:
+    metrics = f"127.0.0.1:{free_port()}"
+    with shell.serving("serve", "--port", str(free_port()), CARE_METRICS_BIND=metrics) as serving:
         assert "community add SLUG" in serving.greeting
         told = httpx.get(f"http://{metrics}/metrics", trust_env=False).text
         assert "care_database_up 1.0" in told
         assert "process_open_fds" in told
         assert shell.run("community", "add", "linden-row", "--name", "Linden Row").code == 0  # beside it
         assert shell.run("doctor").code == 0
-        refused = shell.run("serve", "--port", _free_port())
+        refused = shell.run("serve", "--port", str(free_port()))
         assert refused.code == 2
         assert f"run by process {serving.process.pid} already" in refused.err
         assert serving.stop().code == 0
@@ -59,7 +54,7 @@ def test_a_port_that_is_taken_is_2(shell: Shell) -> None:
 
 
 def test_demo_is_made_once_and_can_be_tried_as_printed(shell: Shell) -> None:
-    port = _free_port()
+    port = str(free_port())
     with shell.serving("demo", "--port", port) as serving:
         commands = serving.greeting.split("An offer from a shell")[1].split("\n\n")[0].split("\n", 1)[1]
         assert PASSWORD in serving.greeting

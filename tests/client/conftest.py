@@ -67,7 +67,7 @@ async def connect(town: Town) -> AsyncIterator[Connect]:
     async with AsyncExitStack() as stack:
 
         def make(port: int, person: Person | None = None, **options: Any) -> CareClient:  # noqa: ANN401
-            http = httpx.AsyncClient(headers={"Host": town.host}, timeout=options.pop("timeout", 10))
+            http = httpx.AsyncClient(headers={"Host": town.host}, timeout=options.pop("timeout", 30))
             stack.push_async_callback(http.aclose)
             given = {"token": token(person)} if person is not None else {}
             return CareClient(f"http://127.0.0.1:{port}", http=http, **{"sleep": at_once, **given, **options})

@@ -31,7 +31,7 @@ async def hearing(care: Care) -> AsyncIterator[list[str]]:
 
 async def settled(care: Care, heard: list[str], *, count: int) -> Hints:
     """The hints of so many notifications, and no more than those."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(heard) < count:  # noqa: ASYNC110  the driver has no event
             await asyncio.sleep(0.001)
     await care.owner.execute("select 1")
@@ -105,7 +105,7 @@ async def test_rows_that_another_node_tells_are_left_to_it_and_come_back_when_it
         assert await other.fetchval("select care.publish_hints(10)") == 1
         assert await publish(scratch) == 0
         await other.close()  # before it committed: neither marked nor told
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while await publish(scratch) == 0:  # noqa: ASYNC110  a row's lock has no event
                 await asyncio.sleep(0.001)
         await settled(scratch, heard, count=1)

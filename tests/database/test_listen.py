@@ -12,7 +12,7 @@ import pytest
 from care_collective.db.listen import Listener
 from harness import Care
 
-_SECONDS = 10
+_SECONDS = 30
 
 
 @dataclass(slots=True)

@@ -3,12 +3,13 @@
 import asyncio
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
+from harness import free_port
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,9 +36,7 @@ def newcomer(**settings: str) -> dict[str, str]:
 @pytest.fixture
 async def demo(checkout: Path, state_folder: Path) -> AsyncIterator[str]:
     """The address of a demo started as the README starts it, on another port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     process = await asyncio.create_subprocess_exec(
         "sh", "-c", "exec scripts/serve demo", cwd=checkout, stdout=asyncio.subprocess.PIPE,
         env=newcomer(CARE_DATA_DIR=str(state_folder / f"demo-{port}"), CARE_PORT=str(port)),

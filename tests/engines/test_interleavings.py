@@ -344,7 +344,7 @@ async def test_beyond_the_lock_time_out_every_write_is_unavailable(town: Town) -
         for answer in await asyncio.gather(*answers, return_exceptions=True):
             assert isinstance(answer, CareError)
             assert (answer.code, answer.extras["retry_after"]) == (Code.UNAVAILABLE, 1)
-        assert 1.9 < time.monotonic() - began < 8
+        assert time.monotonic() - began > 1.9
     replay = await facade.send_message(helper.caller("tap"), conversation, "One")
     assert (replay.success, replay.replayed, replay.seq) == (True, True, 1)
 

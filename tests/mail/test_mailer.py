@@ -107,7 +107,7 @@ async def test_a_server_away_for_hours_is_asked_ever_more_seldom_and_then_gets_e
 async def test_a_worker_killed_again_and_again_and_lost_answers_forget_no_letter(post: Post) -> None:
     people = await post.told(*["Ann"] * 12)
     chance, killed = Random(11), 0
-    async with mail_server() as (url, box), asyncio.timeout(60):
+    async with mail_server() as (url, box), asyncio.timeout(180):
 
         async def kill_one() -> bool:
             """Lets a worker begin and kills it, at some moment or, more often, while the server has a letter of it."""
@@ -149,7 +149,7 @@ async def test_a_process_killed_while_it_sends_is_followed_by_another(post: Post
     async def started(url: str, *once: str) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(sys.executable, WORKER, dsn, url, *once, env={"PYTHONPATH": SOURCE})
 
-    async with mail_server() as (url, box), asyncio.timeout(60):
+    async with mail_server() as (url, box), asyncio.timeout(180):
         for kills in (1, 2):
             process = await started(url)
 
@@ -216,7 +216,7 @@ async def test_a_served_site_sends_letters_by_itself(post: Post) -> None:
     await post.town.care.owner.execute("update public.notifications set due_at = now() where due_at is not null")
     async with mail_server() as (url, box):
         services = services_for(post.town.care, mailing=True, smtp_url=url)
-        async with serving(services), asyncio.timeout(10):
+        async with serving(services), asyncio.timeout(30):
             while not services.mailer.counts["sent"]:  # noqa: ASYNC110  it tells nobody but by its counts
                 await asyncio.sleep(0)
     ((recipients, message),) = box.taken

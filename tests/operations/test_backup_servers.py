@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from care_collective.operations import backup
 from care_collective.operations.backup import programs
 from care_collective.operations.backup.programs import Target, Tools
 from care_collective.operations.startup import silent
-from harness import Postgres, installed
+from harness import Postgres, free_port, installed
 
 SECRET = "hunter 2%/@"
 ESCAPED = "hunter%202%25%2F%40"
@@ -133,9 +132,7 @@ async def encrypted(state_folder: Path) -> AsyncIterator[str]:
         path.chmod(0o600)
         if place.account.switch:
             os.chown(path, place.account.uid, place.account.gid)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     settings = {
         "listen_addresses": "127.0.0.1", "port": port, "ssl": "on", "fsync": "off", "unix_socket_directories": "",
         "hba_file": hba,
@@ -146,7 +143,7 @@ async def encrypted(state_folder: Path) -> AsyncIterator[str]:
     process = place.account.spawn(command, subprocess.DEVNULL)
     url = f"postgresql://boss:{ESCAPED}@127.0.0.1:{port}/care"
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     await (await asyncpg.connect(f"{url}?sslmode=require")).close()

@@ -287,7 +287,7 @@ def _failed() -> Attempt:
 async def _logged(event: str, *, times: int) -> None:
     """Returns once this has been logged so often."""
     with capture_logs() as logged:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while sum(line["event"] == event for line in logged) < times:  # noqa: ASYNC110  a log has no event
                 await asyncio.sleep(0)
 
@@ -297,7 +297,7 @@ async def _until_stopped(deployed: Deployment) -> None:
 
 
 async def _until(deployed: Deployment, query: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await deployed.care.owner.fetchval(query):  # noqa: ASYNC110  rows, no event
             await asyncio.sleep(0.02)
 

@@ -46,13 +46,12 @@ async def following(store: FlagStore, *, deaf: bool = False) -> AsyncIterator[No
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> float:
-    """Waits for a condition; the seconds that it took."""
-    began = monotonic()
+async def until(condition: Callable[[], bool]) -> None:
+    """Waits for a condition: half as long at most as a poll takes that is set to a minute."""
+    ends = monotonic() + 30
     while not condition():
-        assert monotonic() - began < seconds
+        assert monotonic() < ends
         await asyncio.sleep(0.002)
-    return monotonic() - began
 
 
 async def command(care: Care, action: str, *, by: str | None = None, **arguments: str) -> dict[str, Any]:
@@ -69,15 +68,14 @@ async def test_a_change_is_in_force_by_notification_and_reported(scratch: Care) 
         await until(lambda: store._listener.connected and store.generation == 1)
         assert store.decide() == policy.Decision(policy.OFF, Source.DATABASE_STAGE)
         changed = await command(scratch, "set", stage="percentage:50")
-        took = await until(lambda: store.generation == changed["generation"])
-        assert took < 1
+        await until(lambda: store.generation == changed["generation"])
         assert store.decide().stage == Stage("percentage", 5000)
 
         async def reported() -> list[tuple[int, str, str]]:
             rows = await scratch.owner.fetch("select generation, stage, source from care.rollout_nodes")
             return [tuple(row) for row in rows]
 
-        ends = monotonic() + 2
+        ends = monotonic() + 30
         while await reported() != [(changed["generation"], "percentage:50", "database:stage")]:
             assert monotonic() < ends
     assert await scratch.owner.fetchval("select count(*) from care.rollout_nodes") == 0, "it has said goodbye"
@@ -88,7 +86,7 @@ async def test_without_a_listener_the_poll_brings_a_change(scratch: Care) -> Non
     async with following(store, deaf=True):
         await until(lambda: store.generation == 1)
         await command(scratch, "set", stage="on")
-        assert await until(lambda: store.decide().stage == policy.ON) < 1
+        await until(lambda: store.decide().stage == policy.ON)
 
 
 async def test_garbage_in_the_database_is_off_and_an_alarm(scratch: Care) -> None:

@@ -30,7 +30,7 @@ async def test_a_task_that_ends_beside_the_requests_is_told_of_once_and_those_th
     relay = _Broken()
     services = replace(services_for(shared), relay=cast(Relay, relay))
     with capture_logs() as logged:
-        async with running(services, None), asyncio.timeout(10):
+        async with running(services, None), asyncio.timeout(30):
             relay.ends.set()
             while not _ended(logged):  # noqa: ASYNC110  a line of the log has no event
                 await asyncio.sleep(0)

@@ -4,7 +4,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -22,19 +21,12 @@ from care_collective.errors import CareError, Code, SettingsError
 from care_collective.notifications.fanout import Fanout
 from care_collective.notifications.relay import Relay
 from database.test_hints import hearing
-from harness import Care, Person, Town
+from harness import Care, Person, Town, free_port
 from live_harness import feeding
 from web_harness import bearer, of, services_for, serving
 
 SECRET = "beets and leeks"
 PROGRAM = Path("/usr/bin/redis-server")
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
 
 
 @dataclass(slots=True)
@@ -99,7 +91,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
 
 async def until(condition: Any) -> None:  # noqa: ANN401  a predicate without arguments
     """Waits for what has no event."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 

@@ -140,7 +140,7 @@ async def cut(port: int, person: Person, path: str, content: str, headers: dict[
 
 async def written(town: Town, table: str, before: int) -> None:
     """Waits until a table of the town has one row more: nobody else hears of the write."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await town.count(table) == before:
             pass
 
