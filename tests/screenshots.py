@@ -1,7 +1,8 @@
 """Takes pictures of the sample community's pages in a real Chromium: those of the README, or all of them to look at.
 
 .venv-dev/bin/python tests/screenshots.py                 the README's, into docs/images
-.venv-dev/bin/python tests/screenshots.py FOLDER [WORD …]  every page, size and theme, or those whose name has a word
+.venv-dev/bin/python tests/screenshots.py FOLDER [WORD …]  every page, size and theme, or those whose name has a word;
+                                          narrow, forced, print, large and spanish where a word is one of these
 """
 
 import asyncio
@@ -11,19 +12,29 @@ import tempfile
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from itertools import product
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from playwright.async_api import Browser, Page, async_playwright
 
 ROOT: Final = Path(__file__).parents[1]
 CHROMIUM: Final = (Path("/usr/bin/chromium-headless-shell"), Path("/usr/bin/chromium"))
 PASSWORD: Final = "kindness-next-door"
-SIZES: Final = {"phone": (360, 740), "tablet": (768, 1024), "desk": (1280, 800)}
-THEMES: Final = ("light", "dark")
+SIZES: Final = {"phone": (360, 740), "tablet": (768, 1024), "desk": (1280, 800), "narrow": (320, 568)}
+LOOKS: Final[dict[str, dict[str, Any]]] = {
+    "light": {"color_scheme": "light"},
+    "dark": {"color_scheme": "dark"},
+    "forced": {"forced_colors": "active"},
+    "print": {},
+    "large": {"bypass_csp": True},  # text at 200 %
+    "spanish": {"locale": "es-ES"},
+}
+ASKED_FOR: Final = {"narrow", "forced", "print", "large", "spanish"}
 # Who looks at what. A path that ends in * is that of the first link which begins so on the page before.
 PAGES: Final = {
     "nobody": ["/", "/sign-in", "/sign-up", "/password/forgotten", "/password/new", "/unsubscribe"],
-    "kofi": ["/"],
+    "kofi": ["/", "/account", "/requests", "/nowhere"],  # waits
+    "victor": ["/"],  # was not approved
+    "petra": ["/", "/requests", "/requests/new", "/requests/*", "/messages", "/settings"],  # may read, not write
     "maria": [
         "/", "/requests", "/requests/new", "/requests/mine", "/requests/*", "/messages", "/messages/*",
         "/messages?search=zzz", "/messages?filter=archived", "/requests?search=zzz", "/notifications", "/settings",
@@ -53,17 +64,21 @@ async def served(folder: str) -> tuple[Process, str]:
     raise SystemExit("The demo did not start.")
 
 
-async def window(browser: Browser, site: str, who: str, size: str, theme: str) -> Page:
+async def window(browser: Browser, site: str, who: str, size: str, look: str) -> Page:
     """A window of somebody who has signed in, or of nobody."""
     width, height = SIZES[size]
     context = await browser.new_context(
         base_url=site,
         viewport={"width": width, "height": height},
-        color_scheme="dark" if theme == "dark" else "light",
         reduced_motion="reduce",
         timezone_id="Europe/London",
+        **LOOKS[look],
     )
+    if look == "large":
+        await context.add_init_script("document.documentElement.style.fontSize = '225%'")
     page = await context.new_page()
+    if look == "print":
+        await page.emulate_media(media="print")
     if who != "nobody":
         await page.goto("/sign-in")
         await page.locator("input[name=email]").fill(f"{who}@linden-row.example")
@@ -85,13 +100,16 @@ async def opened(page: Page, path: str) -> None:
 
 
 def plan(words: list[str]) -> list[tuple[str, str, str, str, str]]:
-    """Every page in every size and theme, whose name has one of the words."""
+    """Every page in every size and look, whose name has one of the words, as far as it is not to be asked for."""
+    wished = set(words) & ASKED_FOR
     named = [
-        (who, path, size, theme, f"{who}{path.replace('/', '-').replace('*', 'one')}.{size}.{theme}")
-        for (who, paths), size, theme in product(PAGES.items(), SIZES, THEMES)
+        (who, path, size, look, f"{who}{path.replace('/', '-').replace('*', 'one')}.{size}.{look}")
+        for (who, paths), size, look in product(PAGES.items(), SIZES, LOOKS)
         for path in paths
+        if {size, look} & ASKED_FOR == wished
     ]
-    return [one for one in named if not words or any(word in one[-1] for word in words)]
+    chosen = [word for word in words if word not in ASKED_FOR]
+    return [one for one in named if not chosen or any(word in one[-1] for word in chosen)]
 
 
 async def take(wanted: list[tuple[str, str, str, str, str]], folder: Path, state: str, *, whole: bool) -> None:
@@ -102,8 +120,8 @@ async def take(wanted: list[tuple[str, str, str, str, str]], folder: Path, state
         async with async_playwright() as playwright:
             browser = await playwright.chromium.launch(executable_path=program, args=["--headless", "--no-sandbox"])
             windows: dict[tuple[str, str, str], Page] = {}
-            for who, path, size, theme, name in wanted:
-                key = (who, size, theme)
+            for who, path, size, look, name in wanted:
+                key = (who, size, look)
                 if key not in windows:
                     windows[key] = await window(browser, site, *key)
                 await opened(windows[key], path)

@@ -122,7 +122,9 @@ async def test_a_double_tap_and_a_lost_answer_make_one_message_each(visit: Visit
 
 
 async def test_without_a_line_it_waits_and_a_reload_forgets_nothing(visit: Visitor, thread: Thread) -> None:
-    page = await window(visit, thread.site, thread.helper, reduced_motion="reduce")
+    page = await window(
+        visit, thread.site, thread.helper, reduced_motion="reduce", viewport={"width": 360, "height": 400}
+    )
     await page.goto(thread.path)
     await page.context.set_offline(True)
     await write(page, "From the cellar.")
@@ -131,6 +133,7 @@ async def test_without_a_line_it_waits_and_a_reload_forgets_nothing(visit: Visit
     await expect(bubble(page, "From the cellar.")).to_contain_text("Waiting for a connection")
     await write(page, "Still there.")
     await expect(bubble(page, "Still there.")).to_contain_text("Waits for the message before it")
+    assert await page.evaluate("document.documentElement.scrollHeight - innerHeight") <= 0
     await page.emulate_media(color_scheme="dark")
     assert await violations(page, "color-contrast") == []
     await page.context.set_offline(False)

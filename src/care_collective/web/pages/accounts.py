@@ -40,8 +40,8 @@ async def home(request: AnyRequest) -> Response[str]:
     own = await _requests(request, Filters(limit=_SHOWN, mine=True))
     others = await _requests(request, Filters(status="open"))
     near = [one for one in others if one.takes_offers and not one.is_mine and one.conversation is None]
-    # Neighbours of the same town first, then what is urgent, then the newest.
-    near.sort(key=lambda one: (one.owner.town != member.town, -URGENCIES.index(one.urgency)))
+    # What is very urgent first, then neighbours of the same town, then what is urgent, then the newest.
+    near.sort(key=lambda one: (one.urgency != "critical", one.owner.town != member.town, -URGENCIES.index(one.urgency)))
     is_new = member.decided_at is not None and security.services(request).now() - member.decided_at < _WELCOMED
     return await page(request, "home.html", member=member, own=own, near=near[:_SHOWN], greeted=is_new and not own)
 

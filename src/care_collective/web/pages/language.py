@@ -80,6 +80,7 @@ FIXED: Final = (
     _("Choose yes or no."),
     _("Choose one of the languages."),
     _("Choose a time zone by its place, such as Europe/Lisbon."),
+    _("This is for operators. Ask whoever runs this site."),
     _("No offer in V2 failed."),
     _("No data: nobody has looked at the rows of V2 for a minute. Is a node running?"),
     _("No row of V2 is in a state that must never be."),
