@@ -265,6 +265,30 @@ async def test_the_last_coordinator_and_the_last_operator_are_told_what_to_do_fi
     assert code(await second.call("delete_account", confirm="delete")) == "conflict/last_coordinator"
 
 
+async def test_of_what_operators_did_only_the_address_of_who_leaves_goes(town: Town) -> None:
+    me = await town.member("Ann")
+    mine = await town.care.owner.fetchval("select email from care.users where id = $1", me.user_id)
+    # Anybody may join with the end of another's address, or its beginning.
+    others = [f"jo.{mine}", f"jo-{mine}", f"{mine}.uk", f"{mine}x"]
+    texts = [f"asked by {one}, twice" for one in (mine, *others)]
+    flag = f"of-{me.user_id.hex}"
+    for text in texts:
+        await town.care.owner.execute(
+            "insert into care.audit_log (actor, action, subject, allowed, details) "
+            "values ('test', 'test', $1, true, $2)",
+            flag, json.dumps({"why": text, "email": text.split()[2].rstrip(",")}),
+        )  # fmt: skip
+        await town.care.owner.execute(
+            "insert into care.rollout_changes (flag, actor, action, words) values ('messaging_v2', $1, 'warn', $2)",
+            flag, text,
+        )  # fmt: skip
+    assert (await me.call("delete_account", confirm="delete"))["success"]
+    details = await town.care.owner.fetch("select details from care.audit_log where subject = $1 order by at", flag)
+    assert [json.loads(row["details"]).get("why") for row in details] == [None, *texts[1:]]
+    words = await town.care.owner.fetch("select words from care.rollout_changes where actor = $1 order by at", flag)
+    assert [row["words"] for row in words] == ["asked by former member, twice", *texts[1:]]
+
+
 async def test_the_account_stays_as_long_as_another_community_has_them(town: Town) -> None:
     abroad = await town.care.town()
     me = await town.member(MARK)

@@ -26,7 +26,7 @@ ACROSS = {
     "prune_notifications", "untold_hints",
     "legacy_batch", "legacy_find", "legacy_orphans", "legacy_quiet_since", "legacy_status",
     "plan_deliveries", "lease_deliveries", "letter_counts", "failed_letters", "retry_deliveries", "prune_deliveries",
-    "lives_elsewhere", "forward_pushes", "replace_password",
+    "lives_elsewhere", "forward_pushes", "replace_password", "invite_member",
 }  # fmt: skip
 PRODUCT_KEYS = (
     "select c.conrelid::regclass::text as relation, c.conname, c.contype::text, c.confdeltype::text, "

@@ -275,7 +275,10 @@ async def test_one_account_joins_a_second_community_with_its_password(services: 
 async def test_an_invitation_takes_an_account_from_whoever_made_it_elsewhere(services: Services, town: Town) -> None:
     email, away = fresh_email(), await town.care.town()
     async with browser(services, town) as squatter, browser(services, away) as abroad:
-        await joined(squatter, email)
+        made = await joined(squatter, email)
+        await Person(town, UUID(made["user_id"]), "Nia").call(
+            "add_push_subscription", endpoint="https://push.example/1", p256dh="B" + "A" * 86, auth="A" * 22
+        )
         answer = await town.care.owner.fetchval(
             "select care.invite_member($1, $2, $3, 'Rosa', null, true)",
             away.community_id,
@@ -284,6 +287,8 @@ async def test_an_invitation_takes_an_account_from_whoever_made_it_elsewhere(ser
         )
         assert json.loads(answer)["had_account"]
         assert (await squatter.get(ME)).status_code == 401
+        # Nor is their browser told of anything more.
+        assert await town.count("care.push_subscriptions") == 0
         for password, status in ((PASSWORD, 401), ("a new password of hers", 200)):
             assert (await abroad.post(SIGN_IN, json={"email": email, "password": password})).status_code == status
 

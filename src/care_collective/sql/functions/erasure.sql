@@ -105,6 +105,21 @@ end
 $$;
 comment on function care.erase_account(uuid) is 'Erases the account of a person who is no member of any community any more.';
 
+create or replace function care.address_pattern(p_email text)
+returns text
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+language plpgsql
+as $$
+begin
+  -- Anybody may join with an address that is the end or the beginning of somebody else's.
+  return '(?<![A-Za-z0-9._%+-])' || regexp_replace(p_email, '([^a-z0-9])', '\\\1', 'g')
+      || '(?![A-Za-z0-9-]|[.][A-Za-z0-9])';
+end
+$$;
+comment on function care.address_pattern(text) is 'The regular expression of an address as a whole, for texts that name it among other words.';
+
 create or replace function care.erase_address(p_email text)
 returns void
 volatile
@@ -113,20 +128,21 @@ language plpgsql
 as $$
 declare
   v_nobody constant text := 'former member';
+  v_pattern constant text := care.address_pattern(p_email);
 begin
   -- What an operator did stays, without who it was; short tables, and nobody leaves often.
   update care.audit_log l
      set actor = case when l.actor = p_email then v_nobody else l.actor end,
          details = case
-           when strpos(l.details::text, p_email) > 0 then jsonb_build_object('erased', true)
+           when l.details::text ~ v_pattern then jsonb_build_object('erased', true)
            else l.details end
    where l.actor = p_email
-      or strpos(l.details::text, p_email) > 0;
+      or l.details::text ~ v_pattern;
   update care.rollout_changes c
      set actor = case when c.actor = p_email then v_nobody else c.actor end,
-         words = left(replace(c.words, p_email, v_nobody), 1000)
+         words = left(regexp_replace(c.words, v_pattern, v_nobody, 'g'), 1000)
    where c.actor = p_email
-      or strpos(c.words, p_email) > 0;
+      or c.words ~ v_pattern;
   update care.rollout_cohort c
      set added_by = v_nobody
    where c.added_by = p_email;

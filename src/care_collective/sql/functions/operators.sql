@@ -166,6 +166,8 @@ begin
     perform care.store_secret(v_id, p_secret);
     delete from care.sessions s
      where s.user_id = v_id;
+    delete from care.push_subscriptions p
+     where p.user_id = v_id;
   end if;
   v_answer := case
     when v_known then care.join_community(p_community_id, v_id, p_display_name, p_town, null)
@@ -182,7 +184,7 @@ begin
 end
 $$;
 comment on function care.invite_member(uuid, text, text, text, text, boolean) is
-  'Makes an approved member with a new password, which replaces that of an account in another community and ends its sessions; for operators'' commands.';
+  'Makes an approved member with a new password, which replaces that of an account in another community and ends its sessions and notices to its browsers; for operators'' commands.';
 
 create or replace function care.account_of(p_user_id uuid)
 returns jsonb
