@@ -1,4 +1,4 @@
-"""Runs the command line as a process of its own, as people and scripts do."""
+"""Runs the command line as a process of its own, as people and scripts do. Commands that end are begun by warm.py."""
 
 import os
 import subprocess
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
+from cli import warm
 
 _SOURCE = Path(__file__).parents[2] / "src"
 _ONE_COMMAND = 60.0  # seconds
@@ -43,11 +45,9 @@ class Shell:
 
     def run(self, *arguments: str, **environ: str) -> Outcome:
         """Runs a command to its end."""
-        done = subprocess.run(
-            _command(arguments), env=self.environ(**environ), capture_output=True, text=True, timeout=_ONE_COMMAND
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        return Outcome(done.returncode, done.stdout, done.stderr)
+        code, out, err = warm.run(arguments, self.environ(**environ), seconds=_ONE_COMMAND)
+        assert "Traceback" not in err, err
+        return Outcome(code, out, err)
 
     @contextmanager
     def serving(self, *arguments: str, **environ: str) -> Iterator["Serving"]:
