@@ -24,7 +24,8 @@ USER, PASSWORD = "care@example.org", "a mail password: %@/"
 
 @dataclass  # without slots: aiosmtpd looks at every member, and Python 3.11.2 stumbles over that of a slotted class
 class Mailbox:
-    """A mail server's handler. `answer` is asked before each message is answered: a refusal, or None to cut it off.
+    """A mail server's handler. `answer` is asked before each message is answered: a refusal, or None to cut it off;
+    421 ends the line as well.
 
     `unknown` are addresses that it refuses for good; `lines` counts connections that brought a message.
     """
@@ -55,9 +56,11 @@ class Mailbox:
         self.lines.add(session.peer)
         self.over_tls.append(session.ssl is not None)
         answer = self.answer()
+        assert isinstance(server.transport, asyncio.WriteTransport)
         if answer is None:
-            assert isinstance(server.transport, asyncio.WriteTransport)
             server.transport.abort()
+        elif answer.startswith("421"):
+            asyncio.get_running_loop().call_soon(server.transport.close)
         return answer or "250 OK"
 
     def ids(self) -> dict[str, list[str]]:

@@ -18,7 +18,8 @@ from litestar.routes import HTTPRoute
 from care_collective.accounts import tokens
 from care_collective.db.listen import Listener
 from care_collective.notifications.email import Delivery
-from care_collective.notifications.mailer import POLL_SECONDS, Mailer, console
+from care_collective.notifications.leases import POLL_SECONDS
+from care_collective.notifications.mailer import Mailer, console
 from care_collective.rollout.guard.watch import LOOK_SECONDS, Guard
 from care_collective.settings import Settings
 from care_collective.web.app import make_app

@@ -4,11 +4,13 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any, cast
 from uuid import UUID
 
 import asyncpg
 import pytest
 
+from care_collective.db.call import Database
 from care_collective.notifications.relay import Relay
 from database.steps import Engine, Stage
 from database.steps import stage as make_stage
@@ -120,8 +122,21 @@ async def test_no_members_write_notifies(scratch: Care, own: Stage) -> None:
     assert {row["proname"] for row in found} == {"publish_hints", "record_change"}
 
 
-async def test_the_relay_tells_at_a_nudge_and_by_itself(scratch: Care, own: Stage) -> None:
-    relay = Relay(scratch.database, poll_seconds=0.05)
+class Stumbling:
+    """A database whose first answer is a fault that nobody foresaw."""
+
+    def __init__(self, database: Database) -> None:
+        self._database, self._faults = database, [LookupError()]
+
+    async def value(self, *function: Any, **arguments: Any) -> Any:  # noqa: ANN401
+        """What the function answers, but not at first."""
+        if self._faults:
+            raise self._faults.pop()
+        return await self._database.value(*function, **arguments)
+
+
+async def test_the_relay_tells_at_a_nudge_and_by_itself_after_a_fault_too(scratch: Care, own: Stage) -> None:
+    relay = Relay(cast(Database, Stumbling(scratch.database)), poll_seconds=0.05)
     task = asyncio.create_task(relay.run())
     async with hearing(scratch) as heard:
         await own.helper.send(own.conversation, "By itself")

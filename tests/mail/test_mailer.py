@@ -9,6 +9,7 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from pathlib import Path
 from random import Random
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -17,6 +18,9 @@ from structlog.testing import capture_logs
 
 import care_collective
 from care_collective.cli.mail import mail
+from care_collective.db.call import Database
+from care_collective.errors import CareError, Code
+from care_collective.notifications import leases
 from care_collective.notifications import mailer as module
 from care_collective.notifications.mailer import console
 from care_collective.operations.mail import State
@@ -84,6 +88,42 @@ async def test_a_letter_that_is_refused_for_good_is_dead_at_once_and_holds_back_
         await mailer.work()
     assert await post.states() == {"dead": 3, "sent": 2}
     assert not any(address in str(logged) for address in people)
+
+
+async def test_a_server_that_ends_a_line_in_between_keeps_no_other_letter_waiting(post: Post) -> None:
+    await post.told("Ann", "Bob", "Cid")
+    answers = iter(["421 Too many", "250 OK", "250 OK"])
+    async with mail_server() as (url, box):
+        box.answer = lambda: next(answers)
+        mailer = post.mailer(url)
+        await mailer.work()
+    assert (await post.states(), mailer.counts) == ({"sent": 2, "waiting": 1}, {"sent": 2, "failed": 1})
+
+
+async def test_a_database_that_is_away_for_a_moment_makes_no_letter_come_twice(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = await post.told("Ann", "Bob")
+    monkeypatch.setattr(leases, "_AGAIN_SECONDS", 0.01)
+    database, settle, away = post.town.care.database, Database.value, [3]
+
+    async def value(self: Database, function: str, *caller: Any, **arguments: Any) -> Any:  # noqa: ANN401
+        if function == "care.settle_delivery" and away[0]:
+            away[0] -= 1
+            raise CareError(Code.UNAVAILABLE, retry_after=1)
+        return await settle(self, function, *caller, **arguments)
+
+    monkeypatch.setattr(type(database), "value", value)
+    async with mail_server() as (url, box):
+        await post.mailer(url).work()
+        assert (away, await post.states()) == ([0], {"sent": 2})
+        # For as long as the lease holds, and no longer.
+        away[0] = 3
+        monkeypatch.setattr(leases, "LEASE_SECONDS", 0)
+        people |= await post.told("Cid")
+        with pytest.raises(CareError):
+            await post.mailer(url).work()
+    assert {address: len(ids) for address, ids in box.ids().items()} == dict.fromkeys(people, 1)
 
 
 async def test_a_server_away_for_hours_is_asked_ever_more_seldom_and_then_gets_everything(post: Post) -> None:

@@ -1,7 +1,7 @@
 """Sends members' letters: plans what is due, leases it, hands it to the mail server and notes what came of it.
 
 At least once is the promise: a process that dies between sending and noting it is followed by another, which sends
-again under the same Message-ID. push.py leases its own channel in a loop of its own.
+again under the same Message-ID. push.py leases its own channel.
 """
 
 import asyncio
@@ -10,27 +10,22 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from datetime import datetime
 from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-import msgspec
 import structlog
 
 from care_collective.db.call import Database
-from care_collective.errors import CareError
 from care_collective.notifications.email import Delivery
+from care_collective.notifications.leases import POLL_SECONDS, Clock, Leases, keep_at
 from care_collective.operations.smtp import NotSent, address_of
 
 log = structlog.get_logger("care_collective.notifications")
 
 CHANNEL: Final = "email"
-POLL_SECONDS: Final = 5.0
 PLANNED: Final = 200
-BATCH: Final = 20
-LEASE_SECONDS: Final = 60
 LETTER_SECONDS: Final = 15.0
 # No letter is begun later, so that it ends within the lease: connecting and sending have their own limits.
 _BATCH_SECONDS: Final = 25.0
@@ -46,12 +41,6 @@ class Post(Protocol):
 
 Connect = Callable[[], AbstractAsyncContextManager[Post]]
 Compose = Callable[[Delivery], EmailMessage]
-Clock = Callable[[], datetime]
-
-
-class _Leased(msgspec.Struct, frozen=True):
-    letters: list[Delivery]
-    more: bool
 
 
 class NoServer(NotSent):
@@ -92,41 +81,28 @@ class Mailer:
         clock: Clock | None = None,
         random_: random.Random | None = None,
     ) -> None:
-        self.counts: Counter[str] = Counter()
         self._database = database
+        self._leases = Leases(database, CHANNEL, Delivery, clock=clock, random_=random_)
         self._compose = compose
         self._connect = connect
         self._push = push
-        self._clock = clock
-        self._random = random_ or random.Random()  # noqa: S311  jitter is no secret
+
+    @property
+    def counts(self) -> Counter[str]:
+        """What came of the letters of this process."""
+        return self._leases.counts
 
     async def run(self, *, every_seconds: float = POLL_SECONDS) -> None:
         """Sends what is due, again and again; a database that is away is waited for. Cancel it to end."""
-        while True:
-            try:
-                await self.work()
-            except CareError as error:
-                log.warning("mail.cannot_look", error_code=str(error.code))
-            except Exception:
-                log.exception("mail.fault")  # an ended task would write to nobody any more
-            await asyncio.sleep(every_seconds)
+        await keep_at(self.work, "mail", every_seconds=every_seconds)
 
     async def work(self) -> None:
         """Plans and sends until nothing is due. Errors: CareError; what was leased is free again after a minute."""
-        while await self._database.value("care.plan_deliveries", p_limit=PLANNED, p_push=self._push, **self._now()):
+        now = self._leases.now
+        while await self._database.value("care.plan_deliveries", p_limit=PLANNED, p_push=self._push, **now()):
             pass
-        more = True
-        while more:
-            text = await self._database.value(
-                "care.lease_deliveries",
-                p_channel=CHANNEL,
-                p_limit=BATCH,
-                p_lease_seconds=LEASE_SECONDS,
-                **self._now(),
-            )
-            leased = msgspec.json.decode(text, type=_Leased)
-            await self._send(leased.letters)
-            more = leased.more
+        async for letters in self._leases.batches():
+            await self._send(letters)
 
     async def _send(self, letters: Sequence[Delivery]) -> None:
         """Sends a batch over as few connections as the server allows."""
@@ -185,22 +161,7 @@ class Mailer:
         return True
 
     async def _settle(self, letter: Delivery, outcome: str, code: str | None) -> None:
-        state = await self._database.value(
-            "care.settle_delivery",
-            p_community_id=letter.community.id,
-            p_id=letter.id,
-            p_outcome=outcome,
-            p_error=code,
-            p_jitter=self._random.random(),
-            **self._now(),
-        )
-        if outcome == "release":
-            return
-        if state is not None:  # else another node, after the lease, was first
-            self.counts["failed" if state == "waiting" else state] += 1
-        if state in ("waiting", "dead"):
+        state = await self._leases.settle("care.settle_delivery", letter, outcome, code)
+        if outcome != "release" and state in ("waiting", "dead"):
             tell = log.error if state == "dead" else log.warning
             tell("mail.not_sent", delivery_id=str(letter.id), kind=letter.kind, code=code, given_up=state == "dead")
-
-    def _now(self) -> dict[str, Any]:
-        return {} if self._clock is None else {"p_now": self._clock()}

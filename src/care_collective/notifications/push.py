@@ -8,16 +8,15 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import msgspec
 import structlog
 
 from care_collective.db.call import Answer, Caller, Database
-from care_collective.errors import CareError
 from care_collective.notifications.email import Delivery
-from care_collective.notifications.mailer import BATCH, LEASE_SECONDS, POLL_SECONDS, Clock
+from care_collective.notifications.leases import POLL_SECONDS, Clock, Leases, keep_at
 from care_collective.operations.webpush import NotPushed, PushServices, Subscription
 
 log = structlog.get_logger("care_collective.notifications")
@@ -45,11 +44,6 @@ class Notice(msgspec.Struct, frozen=True):
 
 
 Compose = Callable[[Push], Notice]
-
-
-class _Leased(msgspec.Struct, frozen=True):
-    letters: list[Push]
-    more: bool
 
 
 class Browsers:
@@ -88,39 +82,24 @@ class Pusher:
         clock: Clock | None = None,
         random_: random.Random | None = None,
     ) -> None:
-        self.counts: Counter[str] = Counter()
         self.services = services
-        self._database = database
+        self._leases = Leases(database, CHANNEL, Push, clock=clock, random_=random_)
         self._compose = compose
-        self._clock = clock
-        self._random = random_ or random.Random()  # noqa: S311  jitter is no secret
+
+    @property
+    def counts(self) -> Counter[str]:
+        """What came of the pushes of this process."""
+        return self._leases.counts
 
     async def run(self, *, every_seconds: float = POLL_SECONDS) -> None:
         """Sends what is due, again and again; a database that is away is waited for. Cancel it to end."""
-        while True:
-            try:
-                await self.work()
-            except CareError as error:
-                log.warning("push.cannot_look", error_code=str(error.code))
-            except Exception:
-                log.exception("push.fault")  # an ended task would tell nobody any more
-            await asyncio.sleep(every_seconds)
+        await keep_at(self.work, "push", every_seconds=every_seconds)
 
     async def work(self) -> None:
         """Sends until nothing is due. Errors: CareError; what was leased is free again after a minute."""
-        more = True
-        while more:
-            text = await self._database.value(
-                "care.lease_deliveries",
-                p_channel=CHANNEL,
-                p_limit=BATCH,
-                p_lease_seconds=LEASE_SECONDS,
-                **self._now(),
-            )
-            leased = msgspec.json.decode(text, type=_Leased)
+        async for pushes in self._leases.batches():
             turns = asyncio.Semaphore(_AT_ONCE)
-            await asyncio.gather(*(self._send(push, turns) for push in leased.letters))
-            more = leased.more
+            await asyncio.gather(*(self._send(push, turns) for push in pushes))
 
     async def _send(self, push: Push, turns: asyncio.Semaphore) -> None:
         """Sends one push to all of its member's browsers and notes what came of it."""
@@ -157,21 +136,6 @@ class Pusher:
         return None
 
     async def _settle(self, push: Push, outcome: str, code: str | None, reached: list[UUID], gone: list[UUID]) -> None:
-        state = await self._database.value(
-            "care.settle_push",
-            p_community_id=push.community.id,
-            p_id=push.id,
-            p_outcome=outcome,
-            p_error=code,
-            p_jitter=self._random.random(),
-            p_reached=reached,
-            p_gone=gone,
-            **self._now(),
-        )
-        if state is not None:  # else another node, after the lease, was first
-            self.counts["failed" if state == "waiting" else state] += 1
+        state = await self._leases.settle("care.settle_push", push, outcome, code, p_reached=reached, p_gone=gone)
         if outcome != "sent":
             log.info("push.not_sent", delivery_id=str(push.id), code=code, becomes=state)
-
-    def _now(self) -> dict[str, Any]:
-        return {} if self._clock is None else {"p_now": self._clock()}

@@ -60,6 +60,9 @@ class Relay:
                 log.warning("notifications.relay_failed", error_code=str(error.code))
                 more = False
                 self._nudged.clear()  # a database that is away is not asked for every call that fails on it
+            except Exception:
+                log.exception("notifications.relay_fault")  # an ended task would tell no open page any more
+                more = False
             await asyncio.sleep(self._gather_seconds)
             if not more:
                 await self._wait()

@@ -61,11 +61,11 @@ class Line:
             await self._smtp.send_message(message, recipients=[one.addr_spec for one in recipients])
         except aiosmtplib.SMTPRecipientsRefused as error:
             codes = [one.code for one in error.recipients]
-            with suppress(aiosmtplib.SMTPException):
-                await self._smtp.rset()
-            raise NotSent(f"recipient_{max(codes)}", for_good=min(codes) >= 500) from error
+            lost = not self._smtp.is_connected
+            raise NotSent(f"recipient_{max(codes)}", for_good=min(codes) >= 500, line_lost=lost) from error
         except aiosmtplib.SMTPDataError as error:
-            raise NotSent(f"message_{error.code}", for_good=error.code >= 500) from error
+            lost = not self._smtp.is_connected
+            raise NotSent(f"message_{error.code}", for_good=error.code >= 500, line_lost=lost) from error
         except aiosmtplib.SMTPSenderRefused as error:
             raise NotSent(f"sender_{error.code}", line_lost=True) from error
         except (aiosmtplib.SMTPNotSupported, ValueError) as error:  # an address that this server cannot be told
