@@ -208,6 +208,20 @@ async def test_a_limited_member_writes_ten_a_day(stage: Stage) -> None:
     assert (await stage.helper.send(stage.conversation, "The next day"))["success"]
 
 
+async def test_pages_of_an_export_come_a_hundred_an_hour_to_the_banned_too(stage: Stage) -> None:
+    await stage.town.restrict(stage.helper, "banned")
+    await use(stage.helper, "exports", 98, ago="10 minutes")
+    cursor = f"{stage.conversation}.0"
+    for page in (None, cursor):
+        assert (await stage.helper.call("export_my_data", cursor=page))["success"]
+    answers = [await stage.helper.call("export_my_data", cursor=page) for page in (None, cursor)]
+    assert [code(answer) for answer in answers] == ["rate_limited"] * 2
+    assert 2900 < answers[0]["retry_after"] <= 3000
+    assert code(await stage.helper.call("export_my_data", cursor="1.2")) == "validation_error"
+    assert await used(stage.helper, "exports") == 100
+    assert (await stage.owner.call("export_my_data"))["success"]
+
+
 @pytest.mark.parametrize("limit", [0, 1, 3])
 async def test_a_community_sets_its_own_limits(town: Town, limit: int) -> None:
     own = await town.care.town(limits={"conversations_per_hour": limit, "requests_per_day": limit})

@@ -28,6 +28,7 @@ PLENTY = {
     "messages_per_minute": 10**6,
     "problems_per_hour": 10**6,
     "requests_per_day": 10**6,
+    "export_pages_per_hour": 10**6,
     "limited_messages_per_day": 10**6,
     "sign_ins_per_quarter_hour": 10**6,
 }

@@ -328,7 +328,7 @@ class DeleteAccountArgs(Struct, frozen=True, kw_only=True):
 
 class ExportMyDataArgs(Struct, frozen=True, kw_only=True):
     """Everything the caller gave or that is about them in the community; messages of both engines 2000 at a time,
-    further ones by next_cursor. The first page has all the rest.
+    further ones by next_cursor. The first page has all the rest. 100 pages an hour.
     """
 
     p_cursor: str | UnsetType | None = UNSET

@@ -355,7 +355,7 @@ export type Database = {
         }
         Returns: Json
       }
-      /** Everything the caller gave or that is about them in the community; messages of both engines 2000 at a time, further ones by next_cursor. The first page has all the rest. */
+      /** Everything the caller gave or that is about them in the community; messages of both engines 2000 at a time, further ones by next_cursor. The first page has all the rest. 100 pages an hour. */
       export_my_data: {
         Args: {
           p_cursor?: string | null

@@ -94,6 +94,7 @@ begin
     when 'messages' then 60
     when 'sign_ins' then 900
     when 'problems' then 3600
+    when 'exports' then 3600
     else 86400
   end;
   allowed := case p_kind
@@ -102,6 +103,7 @@ begin
     when 'sign_ins' then coalesce((v_limits ->> 'sign_ins_per_quarter_hour')::integer, 10)
     when 'problems' then coalesce((v_limits ->> 'problems_per_hour')::integer, 5)
     when 'requests' then coalesce((v_limits ->> 'requests_per_day')::integer, 10)
+    when 'exports' then coalesce((v_limits ->> 'export_pages_per_hour')::integer, 100)
     else coalesce((v_limits ->> 'limited_messages_per_day')::integer, 10)
   end;
 end
