@@ -1,15 +1,18 @@
 """Rule 8: one pooled connection never carries one person's claims, key or headers into another's call."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from uuid import UUID
 
 import asyncpg
 import pytest
 
+from care_collective.db import pool as pools
 from care_collective.db.call import NOBODY, Caller, Database
 from care_collective.db.pool import make_pool
 from care_collective.errors import CareError, Code
 from database.steps import Stage
-from harness import FIRST_WORDS
+from harness import FIRST_WORDS, Care
 
 
 async def is_clean(pool: asyncpg.Pool) -> bool:
@@ -65,4 +68,40 @@ async def test_callers_interleaved_on_one_connection_stay_apart(stage: Stage) ->
     assert without.headers == {}
     assert await is_clean(pool)
     assert community == stage.helper.caller().community_id
+    await pool.close()
+
+
+@pytest.fixture
+async def single(shared: Care, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
+    """The seam over one connection, which stays out of its pool after a call until the test has ended."""
+    monkeypatch.setattr(pools, "_SPARE_SECONDS", 60)
+    pool = await make_pool(shared.server.dsn(user="care_app", database=shared.name), size=1)
+    database = Database(pool, acquire_seconds=1)
+    yield database
+    database._spares._give_back()
+    await pool.close()
+
+
+async def test_a_connection_goes_from_call_to_call_and_first_to_who_waits_for_it(single: Database) -> None:
+    async def process() -> int:
+        return int(await single.value("pg_catalog.pg_backend_pid"))
+
+    assert len({await process(), await process(), *await asyncio.gather(process(), process(), process())}) == 1
+
+
+async def test_a_spare_connection_that_the_server_has_ended_is_not_used(single: Database, shared: Care) -> None:
+    first = await single.value("pg_catalog.pg_backend_pid")
+    (spare,) = single._spares._spare
+    ended = asyncio.Event()
+    spare.add_termination_listener(lambda _: ended.set())
+    assert await shared.owner.fetchval("select pg_terminate_backend($1)", first)
+    await ended.wait()
+    assert await single.value("pg_catalog.pg_backend_pid") != first  # without a key, so that nothing is tried again
+
+
+async def test_spare_connections_go_back_to_their_pool(shared: Care) -> None:
+    pool = await make_pool(shared.server.dsn(user="care_app", database=shared.name), size=1)
+    await Database(pool).value("pg_catalog.now")
+    async with asyncio.timeout(5), pool.acquire() as connection:
+        assert await connection.fetchval("select 1") == 1
     await pool.close()

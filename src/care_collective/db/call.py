@@ -9,12 +9,14 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
 import msgspec
 
+from care_collective.db.pool import Spares
 from care_collective.errors import CareError, Code, from_sqlstate
 
 _ATTEMPTS: Final = 4  # the first and three retries (rule 11)
@@ -66,7 +68,7 @@ class _Summary(msgspec.Struct, frozen=True):
 _decode_summary = msgspec.json.Decoder(_Summary).decode
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: the refusal is kept beside the fields
 class Answer:
     """What a function answered: its JSON text as it came, and the response headers that it set."""
 
@@ -75,6 +77,11 @@ class Answer:
 
     def refusal(self) -> CareError | None:
         """The refusal in the answer as an error, or None after a success. Further members become extras."""
+        return self._refusal
+
+    @cached_property
+    def _refusal(self) -> CareError | None:
+        # Kept: who counts a call and who passes its answer on both ask, and a page of a thread is long to look through.
         summary = _decode_summary(self.text)
         if summary.error is None:
             return None
@@ -102,6 +109,8 @@ class Database:
         self, pool: asyncpg.Pool, *, acquire_seconds: float = 5.0, random_: random.Random | None = None
     ) -> None:
         self.pool = pool
+        self._spares = Spares(pool)
+        self._waiting = 0
         self._acquire_seconds = acquire_seconds
         self._random = random_ or random.Random()  # noqa: S311  jitter is no secret
         self._statements: dict[tuple[str, tuple[str, ...]], str] = {}
@@ -129,8 +138,7 @@ class Database:
         `unavailable` where no connection is to be had.
         """
         try:
-            async with asyncio.timeout(self._acquire_seconds):
-                connection = await self.pool.acquire()
+            connection = await self._acquire()
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise CareError(Code.UNAVAILABLE, retry_after=1) from error
         try:
@@ -148,14 +156,15 @@ class Database:
         for attempt in range(1, _ATTEMPTS + 1):
             connected = False
             try:
-                # Not the pool's own time-out: that makes a task at each call.
-                async with asyncio.timeout(self._acquire_seconds):
-                    connection = await self.pool.acquire()
+                connection = self._spares.take() or await self._acquire()
                 connected = True
+                answered = False
                 try:
-                    return await self._fetch(connection, statement, caller, arguments.values())
+                    row = await self._fetch(connection, statement, caller, arguments.values())
+                    answered = True
                 finally:
-                    await self.pool.release(connection)
+                    await self._release(connection, whole=answered)
+                return row
             except (asyncpg.DataError, ValueError, OverflowError) as error:
                 # Refused by the driver before anything was sent, or by the server as no value of its type.
                 refused = CareError(Code.VALIDATION_ERROR)
@@ -178,6 +187,22 @@ class Database:
                     raise _told(CareError(Code.UNAVAILABLE, retry_after=1), connected) from error
             await asyncio.sleep(self._random.uniform(0.005, 0.05) * attempt)
         raise AssertionError("the last attempt returned or raised")
+
+    async def _acquire(self) -> asyncpg.pool.PoolConnectionProxy:
+        self._waiting += 1
+        try:
+            # Not the pool's own time-out: that makes a task at each call.
+            async with asyncio.timeout(self._acquire_seconds):
+                return await self.pool.acquire()
+        finally:
+            self._waiting -= 1
+
+    async def _release(self, connection: asyncpg.pool.PoolConnectionProxy, *, whole: bool) -> None:
+        # Only the pool can wait for what a call that was cut is still doing, and only it knows who waits for longest.
+        if whole and not self._waiting:
+            self._spares.keep(connection)
+        else:
+            await self.pool.release(connection)
 
     async def _fetch(
         self,
