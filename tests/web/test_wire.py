@@ -109,3 +109,36 @@ async def test_a_caller_who_says_nothing_more_is_not_waited_for(
         async with asyncio.timeout(30):
             await reader.read()
         writer.close()
+
+
+class Wire(asyncio.Transport):
+    """Keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.sent.append(bytes(data))
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+
+async def test_a_head_and_its_body_leave_as_one_and_nothing_is_left_behind() -> None:
+    wire = Wire()
+    gathering = server.Gathering(wire, asyncio.get_running_loop())
+    gathering.write(b"head")
+    gathering.write(b"body")
+    assert wire.sent == []
+    await asyncio.sleep(0)
+    assert wire.sent == [b"headbody"]
+    gathering.write(b"last")
+    gathering.close()
+    assert (wire.sent, wire.closed) == ([b"headbody", b"last"], True)
+    gathering.write(b"too late")
+    await asyncio.sleep(0)
+    assert len(wire.sent) == 2

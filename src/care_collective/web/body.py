@@ -101,6 +101,8 @@ def describe(problem: str) -> str:
 
 async def check_query(request: Request[Any, Any, Any]) -> None:
     """Before a handler of the API: refuses a parameter that is given twice, as a field is, or that cannot be stored."""
+    if not request.scope["query_string"]:
+        return
     seen: set[str] = set()
     # Taken once: each access parses the whole query anew.
     for name, value in request.query_params.multi_items():

@@ -1,5 +1,6 @@
 """Serves the application with uvicorn: one process, graceful end."""
 
+import asyncio
 import resource
 from asyncio import TimerHandle
 from collections.abc import Callable
@@ -29,6 +30,42 @@ BODY_SECONDS: Final = 30.0
 UNHEARD_SECONDS: Final = 60
 
 
+class Gathering(asyncio.Transport):
+    """A transport that sends what one turn of the loop writes as one: an answer's head and its body would otherwise be
+    two packets, and wake whoever reads twice."""
+
+    __slots__ = ("_loop", "_pieces", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._pieces: list[bytes] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Sends at the end of this turn."""
+        if not self._pieces:
+            self._loop.call_soon(self._send)
+        self._pieces.append(bytes(data))
+
+    def close(self) -> None:
+        """Ends the connection after what has been written."""
+        self._send()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Whether the connection ends."""
+        return self._transport.is_closing()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401  the transport's own
+        """What the transport knows of itself."""
+        return self._transport.get_extra_info(name, default)
+
+    def _send(self) -> None:
+        pieces, self._pieces = self._pieces, []
+        if pieces and not self._transport.is_closing():  # who hung up meanwhile hears nothing
+            self._transport.write(b"".join(pieces))
+
+
 class Protocol(HttpToolsProtocol):
     """Bounds what a caller can hold for nothing: the length of a head and of trailers, and the time to arrive."""
 
@@ -50,6 +87,7 @@ class Protocol(HttpToolsProtocol):
         if connection is not None and connection.family in {AF_INET, AF_INET6}:
             # A phone that left its network says nothing: a stream to it would be open for a quarter of an hour.
             connection.setsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT, UNHEARD_SECONDS * 1000)
+        self.transport = Gathering(transport, self.loop)
         self._expect(HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -83,8 +121,7 @@ class Protocol(HttpToolsProtocol):
         super().on_headers_complete()
         while self._unanswered and self._unanswered[0].response_complete:
             del self._unanswered[0]
-        if self.cycle is not None:  # a wish for another protocol has none
-            self._unanswered.append(self.cycle)
+        self._unanswered.append(self.cycle)
 
     def on_message_complete(self) -> None:
         """The parser's call at the end of a request. Between requests the server's own keep-alive bound holds."""
@@ -173,6 +210,7 @@ def make_config(settings: Settings, application: Edge) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         http=Protocol,
+        ws="none",
         loop="none",
         lifespan="on",
         log_config=None,
