@@ -166,7 +166,7 @@ async def serving(services: Services, port: int = 0) -> AsyncIterator[int]:
 
 
 async def spoken(port: int, *pieces: bytes, wait: bool = True, half: bool = False) -> bytes:
-    """Writes raw bytes to a socket and reads until the server closes or a second passes in silence.
+    """Writes raw bytes to a socket and reads until the server closes, for which it has twenty seconds.
 
     `wait` False hangs up at once; `half`: the server may answer and close before all is written.
     """
@@ -177,7 +177,7 @@ async def spoken(port: int, *pieces: bytes, wait: bool = True, half: bool = Fals
             writer.write(piece)
             if not half:
                 await writer.drain()
-        while wait and (read := await asyncio.wait_for(reader.read(65536), 1)):
+        while wait and (read := await asyncio.wait_for(reader.read(65536), 20)):
             found += read
     except (ConnectionError, TimeoutError):
         pass
