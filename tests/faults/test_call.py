@@ -229,7 +229,13 @@ class Late:
 
 
 @pytest.mark.parametrize(
-    "error", [BlockingIOError(), asyncpg.CannotConnectNowError("starting"), asyncpg.InterfaceError("closing")]
+    "error",
+    [
+        BlockingIOError(),
+        asyncpg.CannotConnectNowError("starting"),
+        asyncpg.TooManyConnectionsError("sorry"),
+        asyncpg.InterfaceError("closing"),
+    ],
 )
 async def test_who_had_no_connection_has_asked_nothing_and_tries_again(seam: Seam, error: Exception) -> None:
     late = Seam(seam.care, Database(cast(asyncpg.Pool, Late(seam.database.pool, error))))

@@ -171,9 +171,10 @@ class Database:
                 refused.sqlstate = getattr(error, "sqlstate", None) or "22P02"
                 raise refused from error
             except asyncpg.PostgresError as error:
-                # Without a connection nothing was asked yet: to try again is no second write.
-                lost = caller.idempotency_key or not connected
-                again = error.sqlstate[:2] == "40" or (lost and error.sqlstate[:2] in {"08", "57"})
+                # Without a connection nothing was asked yet: to try again is no second write. Class 53 is a server
+                # that has none left at this moment.
+                lost = {"08", "57"} if caller.idempotency_key else set()
+                again = error.sqlstate[:2] in ({"40"} | lost if connected else {"40", "08", "53", "57"})
                 if not again or attempt == _ATTEMPTS or error.sqlstate == "57014":
                     raise _told(from_sqlstate(error.sqlstate), connected) from error
             except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
