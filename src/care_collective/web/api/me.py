@@ -92,7 +92,7 @@ class Leaving(msgspec.Struct, frozen=True):
     password: str | None = None
 
 
-@get("/export", responses=schemas.answers(Export, *schemas.ALWAYS))
+@get("/export", responses=schemas.answers(Export, *schemas.ALWAYS, Code.RATE_LIMITED))
 async def export_my_data(request: MemberRequest) -> Stream:
     """Everything of one's own, as a file to keep; also for a member who is banned or waits for approval."""
     return await file_of(request)
