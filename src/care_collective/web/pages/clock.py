@@ -1,10 +1,12 @@
 """Times as one reader sees them: in their language, in their time zone, beside the present moment."""
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta, tzinfo
-from typing import Final
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from functools import lru_cache
+from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
+from babel import Locale
 from babel.dates import format_date, format_skeleton, format_time, format_timedelta
 
 from care_collective.web.pages.language import Language
@@ -12,6 +14,8 @@ from care_collective.web.pages.language import Language
 _JUST_NOW: Final = timedelta(seconds=45)
 # Past this, how long ago says less than the day.
 _LONG_AGO: Final = timedelta(days=30)
+# A page of a thread says the same few days and minutes again and again; a language has 1440 minutes.
+_REMEMBERED: Final = 4096
 
 
 def zone_of(*names: str | None) -> tzinfo:
@@ -22,6 +26,16 @@ def zone_of(*names: str | None) -> tzinfo:
         except (KeyError, OSError, ValueError):  # no such zone, or no name that one could have
             continue
     return UTC
+
+
+@lru_cache(_REMEMBERED)
+def _date(day: date, form: Literal["medium", "long", "full"], locale: Locale) -> str:
+    return format_date(day, form, locale=locale)
+
+
+@lru_cache(_REMEMBERED)
+def _minute(at: time, locale: Locale) -> str:
+    return format_time(at, "short", locale=locale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +61,16 @@ class Clock:
         if since < _JUST_NOW:
             return _("just now")
         if not self.is_recent(at):
-            return format_date(self.local(at), "long", locale=self.language.locale)
+            return _date(self.local(at), "long", self.language.locale)
         return format_timedelta(-since, add_direction=True, threshold=1, locale=self.language.locale)
 
     def time(self, at: datetime) -> str:
         """The time of day: 14:05."""
-        return format_time(at.astimezone(self.zone), "short", locale=self.language.locale)
+        return _minute(at.astimezone(self.zone).time().replace(second=0, microsecond=0), self.language.locale)
 
     def moment(self, at: datetime) -> str:
         """Day and time in full: 22 November 2026, 14:05."""
-        return f"{format_date(self.local(at), 'long', locale=self.language.locale)}, {self.time(at)}"
+        return f"{_date(self.local(at), 'long', self.language.locale)}, {self.time(at)}"
 
     def day(self, at: datetime) -> str:
         """The day: today, yesterday, or its full date."""
@@ -70,7 +84,7 @@ class Clock:
 
     def full_date(self, day: date) -> str:
         """A day by its full date: Sunday, 22 November 2026."""
-        return format_date(day, "full", locale=self.language.locale)
+        return _date(day, "full", self.language.locale)
 
     def date(self, day: date) -> str:
         """A date that is no moment, as short as a picture needs: 22 Nov."""
@@ -83,4 +97,4 @@ class Clock:
             return self.time(at)
         if day >= today - timedelta(days=1):
             return self.day(at)
-        return format_date(day, "medium", locale=self.language.locale)
+        return _date(day, "medium", self.language.locale)
