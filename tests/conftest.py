@@ -8,14 +8,16 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from functools import cache
 from pathlib import Path
 
+import httpx
 import pytest
 
 from care_collective.db import migrate
 from care_collective.db.embedded import running
 from engines.stage import SCALE
-from harness import Care, Postgres, Town, care, installed
+from harness import Care, Postgres, Town, care, in_memory, installed
 
 BOTH = ("database", "engines")
 # What takes long for its few tests, longest first. A file is one worker's: begun last, it would leave the others idle.
@@ -53,12 +55,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def certificates() -> Iterator[None]:
+    """Every client of httpx would read this machine's hundred certificates anew, which takes longer than most tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("httpx._transports.default.create_ssl_context", cache(httpx.create_ssl_context))
+        yield
+
+
 @pytest.fixture(scope="session")
-def state_folder() -> Iterator[Path]:
-    """A folder that an ordinary user can reach, unlike pytest's own when root runs it."""
-    folder = Path(tempfile.mkdtemp(prefix="care-test-"))
+def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder that an ordinary user can reach, unlike pytest's own when root runs it. Temporary files lie in it, too:
+    the product makes scratch clusters of them.
+    """
+    tmp_path_factory.getbasetemp()  # which outlives the run, for who looks into a failure
+    folder = Path(tempfile.mkdtemp(prefix="care-test-", dir=in_memory()))
     folder.chmod(0o755)
-    yield folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(folder))
+        yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import socket
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from care_collective.db.embedded import Binaries, Server, find_binaries
 from care_collective.db.migrate import migrate
 from care_collective.db.pool import make_pool
 
+_MEMORY = Path("/dev/shm")
 FIRST_WORDS = "Hello, I live two streets away and can help on Friday."
 _numbers = count(1)
 
@@ -48,6 +50,15 @@ def free_port() -> int:
             return port
 
 
+def in_memory() -> Path | None:
+    """Where clusters lie, thousands of small files each: in memory, if there is room and programs may run there.
+
+    Crashes are none the less what they are on a disk: what a killed process has written is the kernel's to keep.
+    """
+    roomy = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > 4 << 30
+    return _MEMORY if roomy and not os.statvfs(_MEMORY).f_flag & os.ST_NOEXEC else None
+
+
 @dataclass(frozen=True, slots=True)
 class Postgres:
     """A running server and the template that its databases are made from."""
@@ -64,7 +75,9 @@ class Postgres:
     async def create(self, *, template: str = "care_template") -> str:
         """A new database, by name."""
         name = f"care_{next(_numbers)}"
-        await self._admin(f"create database {name} template {template}")
+        # Files are copied in a tenth of the time where they are in memory, and in twice of it where they are not.
+        strategy = "file_copy" if _MEMORY in self.server.data_dir.parents else "wal_log"
+        await self._admin(f"create database {name} template {template} strategy {strategy}")
         # Rights on the database itself are not copied from a template.
         await self._admin(f"revoke temporary on database {name} from public")
         return name

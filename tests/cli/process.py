@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +42,7 @@ class Shell:
     def environ(self, **more: str) -> dict[str, str]:
         """The whole environment of a command."""
         base = {"PATH": os.environ["PATH"], "HOME": str(self.state), "PYTHONPATH": str(_SOURCE)}
+        base["TMPDIR"] = tempfile.gettempdir()
         return {**base, "PYTHONWARNINGS": "error", "CARE_DATA_DIR": str(self.state), **more}
 
     def run(self, *arguments: str, **environ: str) -> Outcome:

@@ -22,6 +22,7 @@ from care_collective.db.embedded.binaries import reachable
 from care_collective.db.embedded.place import prepare
 from care_collective.errors import SettingsError
 from engines.stage import SCALE
+from harness import in_memory
 
 log = logging.getLogger(__name__)
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
@@ -60,12 +61,8 @@ asyncio.run(main())
 
 
 def new_folder() -> Path:
-    """A folder that the server's account can pass, as /var/lib is; tmp_path is closed to others. In memory if there
-    is room and programs may run there: a cluster is a thousand files, and every test has its own."""
-    memory = Path("/dev/shm")
-    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 1 << 30
-    usable = roomy and not os.statvfs(memory).f_flag & os.ST_NOEXEC
-    path = Path(tempfile.mkdtemp(prefix="care-test-", dir=memory if usable else None)).resolve()
+    """A folder that the server's account can pass, as /var/lib is; tmp_path is closed to others."""
+    path = Path(tempfile.mkdtemp(prefix="care-test-", dir=in_memory())).resolve()
     path.chmod(0o711)
     return path
 
