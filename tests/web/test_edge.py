@@ -9,12 +9,11 @@ from structlog.testing import capture_logs
 
 from care_collective.messaging.service import Messaging
 from care_collective.web import assets
-from care_collective.web.app import make_app
 from care_collective.web.doorkeeper import REFUSALS, REMEMBERED, REQUESTS
 from care_collective.web.edge import Edge, Message, Receive, Scope, Send
 from care_collective.web.services import Services
 from harness import Care, Town
-from web_harness import Client, MakeClient, bearer, browser, services_for
+from web_harness import Client, MakeClient, application_of, bearer, browser, services_for
 
 CSP = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 HEADERS = {
@@ -208,21 +207,21 @@ async def test_a_network_of_one_household_is_one_and_forgets_nobody_else() -> No
 
 @pytest.mark.parametrize("path", ["/static/%00", "/static/care.css/..", "/static/care.css/x", "/static/x/care.css"])
 async def test_a_file_that_cannot_be_is_not_found(services: Services, town: Town, path: str) -> None:
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(make_app(services))) as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(application_of(services))) as client:
         answer = await client.get(f"http://{town.host}{path}")
     assert answer.status_code == 404
 
 
 async def test_more_parameters_than_any_call_takes_are_refused(services: Services, town: Town) -> None:
     member = await town.member()
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(make_app(services))) as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(application_of(services))) as client:
         query = "&".join(f"p{number}=1" for number in range(51))
         answer = await client.get(f"http://{town.host}/api/requests?{query}", headers=bearer(member))
     assert (answer.status_code, answer.json()["code"]) == (400, "validation_error")
 
 
 async def test_the_bound_holds_for_the_whole_application(services: Services, town: Town) -> None:
-    transport = httpx.ASGITransport(make_app(services), client=("203.0.113.9", 1))
+    transport = httpx.ASGITransport(application_of(services), client=("203.0.113.9", 1))
     async with httpx.AsyncClient(transport=transport, base_url=f"http://{town.host}") as client:
         answers = [await client.get("/api/auth/me") for _ in range(REFUSALS + 1)]
         looked = {"accept": "text/html,*/*;q=0.8", "accept-language": "es"}

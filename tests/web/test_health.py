@@ -14,9 +14,8 @@ from care_collective.db import migrate as runner
 from care_collective.db.call import Database
 from care_collective.db.embedded import running
 from care_collective.web.api import health
-from care_collective.web.app import make_app
 from harness import Care, Postgres, care, installed
-from web_harness import ADDRESS, SETTINGS, Client, bearer, services_for, start
+from web_harness import ADDRESS, SETTINGS, Client, application_of, bearer, services_for, start
 
 HEALTH, LIVE, READY = "/api/health", "/api/health/live", "/api/health/ready"
 
@@ -31,7 +30,7 @@ def engine() -> str:
 async def node(scratch: Care) -> AsyncIterator[Client]:
     """A node on a database of its own."""
     services = services_for(scratch)
-    transport = httpx.ASGITransport(make_app(services), client=ADDRESS)
+    transport = httpx.ASGITransport(application_of(services), client=ADDRESS)
     async with httpx.AsyncClient(transport=transport, base_url="http://nowhere.example") as client:
         yield client
     await services.close()
@@ -103,7 +102,7 @@ async def test_a_node_whose_database_goes_says_so_and_recovers_by_itself(state_f
         town = await here.town()
         helper = await town.member("Hal")
         path = start(await town.request(await town.member("Olga")))
-    transport = httpx.ASGITransport(make_app(services), client=ADDRESS)
+    transport = httpx.ASGITransport(application_of(services), client=ADDRESS)
     async with httpx.AsyncClient(transport=transport, base_url=f"http://{town.host}") as client:
         away = await _said(client, bearer(helper), path)
         assert away == {"health": 503, "live": 200, "ready": 503, "write": 503}
@@ -128,7 +127,7 @@ async def test_a_pool_that_is_used_up_is_unavailable_for_a_moment(scratch: Care)
     pool = await asyncpg.create_pool(scratch.server.dsn(user="care_app", database=scratch.name), min_size=1, max_size=1)
     crowded = Care(scratch.name, scratch.server, Database(pool, acquire_seconds=0.05), scratch.owner)
     services = services_for(crowded)
-    transport = httpx.ASGITransport(make_app(services), client=ADDRESS)
+    transport = httpx.ASGITransport(application_of(services), client=ADDRESS)
     async with pool.acquire(), httpx.AsyncClient(transport=transport, base_url="http://nowhere.example") as client:
         answer = await client.get("/api/auth/me", headers={"cookie": "care_session=any"})
         assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any, cast
 from uuid import UUID, uuid4
 
@@ -454,21 +454,19 @@ class Broken(Database):
 
 
 @pytest.fixture
-async def broken(stage: Stage) -> AsyncIterator[Any]:
+def broken(stage: Stage) -> Any:  # noqa: ANN401
     """Calls the door of a node whose database ends each call with an error; two functions, one of them counted."""
-    opened: list[Services] = []
 
     async def ask(error: Exception, function: str) -> httpx.Response:
         care = stage.town.care
         node = services_for(Care(care.name, care.server, Broken(care.database.pool, error), care.owner))
-        opened.append(node)
         arguments = offer(stage) if function == CREATE else {}
         async with browser(node, stage.town) as program:
-            return await program.post(RPC + function, json=arguments, headers=bearer(stage.helper))
-
-    yield ask
-    for node in opened:
+            answer = await program.post(RPC + function, json=arguments, headers=bearer(stage.helper))
         await node.close()
+        return answer
+
+    return ask
 
 
 @pytest.mark.parametrize("function", [CREATE, "list_conversations"])
