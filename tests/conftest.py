@@ -7,7 +7,7 @@ What is marked `alike` is our own doing, and plpgsql_check reads every statement
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from care_collective.db.embedded import running
 from engines.stage import SCALE
 from harness import Care, Postgres, Town, care, in_memory, installed
 
+_DISK = Path(tempfile.gettempdir())
 BOTH = ("database", "engines")
 # What takes long for its few tests, longest first. A file is one worker's: begun last, it would leave the others idle.
 LONG = (
@@ -63,18 +64,29 @@ def certificates() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _open_folder(parent: Path | None) -> Iterator[Path]:
+    """A folder that an ordinary user can reach, unlike pytest's own when root runs it."""
+    folder = Path(tempfile.mkdtemp(prefix="care-test-", dir=parent))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def disk_folder() -> Iterator[Path]:
+    """Where a commit takes as long as a disk does."""
+    with _open_folder(_DISK) as folder:
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder that an ordinary user can reach, unlike pytest's own when root runs it. Temporary files lie in it, too:
-    the product makes scratch clusters of them.
-    """
-    tmp_path_factory.getbasetemp()  # which outlives the run, for who looks into a failure
-    folder = Path(tempfile.mkdtemp(prefix="care-test-", dir=in_memory()))
-    folder.chmod(0o755)
-    with pytest.MonkeyPatch.context() as patch:
+    """Where clusters lie, and temporary files, of which the product makes scratch clusters."""
+    tmp_path_factory.getbasetemp()  # made before, so that it outlives the run for who looks into a failure
+    with _open_folder(in_memory()) as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(folder))
         yield folder
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import json
 import os
 import secrets
-import socket
 import shutil
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field

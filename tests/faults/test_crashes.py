@@ -137,9 +137,9 @@ class Ledger:
 
 
 @pytest.fixture(scope="module")
-async def mortal(state_folder: Path) -> AsyncIterator[tuple[Mortal, Postgres]]:
-    """A server with fsync, its template made."""
-    server = Mortal(state_folder / f"mortal-{os.getpid()}")
+async def mortal(disk_folder: Path) -> AsyncIterator[tuple[Mortal, Postgres]]:
+    """A server with fsync, its template made; on a disk, so that commits take long enough to be struck."""
+    server = Mortal(disk_folder / f"mortal-{os.getpid()}")
     await server.start()
     postgres = Postgres(server.server)
     await postgres.make_template()
