@@ -68,6 +68,8 @@ async def _initdb(place: Place, binaries: Binaries, folder: Path, *, durable: bo
         if process.poll() is None:  # cancelled: its children have to go, too
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        if process.stdout is not None:
+            process.stdout.close()  # cancelled before a thread was free, nobody has
     if process.returncode != 0:
         failure = f"PostgreSQL could not make its data folder in {place.folder}."
         raise explain(failure, last_lines(output), place.folder)
