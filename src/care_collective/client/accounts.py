@@ -44,7 +44,7 @@ class Accounts:
         return await self._session.open("/api/auth/sign-in", body, Credentials(email, password))
 
     async def sign_out(self) -> Done:
-        """Ends the session. The client is nobody's from then on, even where this raises; a token ends by itself."""
+        """Ends the session and its token. The client is nobody's from then on, even where this raises."""
         return await self._session.close()
 
     async def me(self) -> Me:
