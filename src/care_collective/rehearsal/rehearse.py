@@ -33,6 +33,7 @@ _AFTER_SECONDS: Final = 1.5
 # The probe needs three failures running, 10 seconds apart; detection is late past this.
 _DETECTION_SECONDS: Final = 60.0
 _SOUND_SECONDS: Final = 20.0
+_PATIENCE_SECONDS: Final = 30.0  # with nodes and members of a machine that does much else
 _LOOK_SECONDS: Final = 0.05
 
 
@@ -160,9 +161,12 @@ async def rehearse_one(site: Site, name: str, tell: Tell) -> Outcome:
             during = members.offers[before:]
             if change is not None and change["action"] == "trip":
                 tell(f"{name}: rolled back; waiting for the nodes")
-                nodes = await switch.reach(site.owner, generation=change["generation"], since=change["at"])
+                nodes = await switch.reach(
+                    site.owner, generation=change["generation"], since=change["at"], wait_seconds=_PATIENCE_SECONDS
+                )
             switched = loop.time()
             await asyncio.sleep(_AFTER_SECONDS)
+            await _offered_since(members, switched)
     finally:
         await _end(talking)
     tell(f"{name}: looking for every acknowledged word")
@@ -217,15 +221,24 @@ async def _forward(site: Site) -> None:
     answer = await switch.command(site.owner, action, arguments, by=None, login="rehearsal")
     made = answer.data()
     since = datetime.fromisoformat(made["at"])
-    nodes = await switch.reach(site.owner, generation=made["generation"], since=since)
+    nodes = await switch.reach(site.owner, generation=made["generation"], since=since, wait_seconds=_PATIENCE_SECONDS)
     if any(node.seconds is None for node in nodes):
         raise failure("A node of the rehearsal is silent.")
 
 
 async def _talk_for(members: Members, seconds: float) -> None:
-    talking = asyncio.create_task(members.talk())
+    began, talking = asyncio.get_running_loop().time(), asyncio.create_task(members.talk())
     await asyncio.sleep(seconds)
+    await _offered_since(members, began)
     await _end(talking)
+
+
+async def _offered_since(members: Members, moment: float) -> None:
+    """Returns once somebody has offered since then: at once, but on a machine that does much else."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            while not any(offer.at >= moment for offer in reversed(members.offers)):  # noqa: ASYNC110  a list has no event
+                await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def _end(talking: asyncio.Task[None]) -> None:
