@@ -19,6 +19,11 @@ SMALL = """() => [...document.querySelectorAll(':is(main, header) :is(a, button,
     .map(([words, box]) => `${words} ${box.width}x${box.height}`)"""
 TINY = """() => [...document.querySelectorAll('main *, header *')].filter(e => e.offsetParent && e.textContent.trim())
     .filter(e => parseFloat(getComputedStyle(e).fontSize) < 14).map(e => e.outerHTML.slice(0, 80))"""
+# By how much a page is wider than its window, if it is.
+WIDE = """() => {
+    const by = (e => e.scrollWidth - e.clientWidth)(document.documentElement);
+    return by > 0 ? [`${by} too wide for ${innerWidth}`] : [];
+}"""
 # Words and controls that lie over one another, each as far as what scrolls around it lets it be seen.
 OVERLAPPING = """() => {
     const cut = (box, by) => ({

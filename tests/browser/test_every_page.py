@@ -11,8 +11,8 @@ import pytest
 from playwright.async_api import Page, Response, expect
 
 from browser.conftest import Site, Visitor
-from browser.looks import OVERLAPPING, SMALL, TINY, ZOOMED, over, violations
-from browser.test_talking import window
+from browser.looks import OVERLAPPING, SMALL, TINY, WIDE, ZOOMED, violations
+from browser.test_talking import signed_in
 from care_collective.accounts import resets
 from care_collective.notifications import unsubscribe
 from harness import FIRST_WORDS, Person
@@ -29,13 +29,30 @@ HOSTILE = (
 )
 # What a form is too long with, of 10,000 characters and no place to break.
 ENDLESS = "w" * 10_000
-RAN = "() => Boolean(window.ran) || document.querySelectorAll('main script, main img, [onerror]').length > 0"
+# What a page is at first sight. The reference's calls are alike: a few of each room are enough, and axe takes seconds
+# for all. An open menu lies over others, the header's over what axe would measure.
+FIRST = f"""() => {{
+    const ran = Boolean(window.ran) || document.querySelectorAll('main script, main img, [onerror]').length > 0;
+    const html = document.documentElement.outerHTML;
+    const open = (which, yes) => document.querySelectorAll(which).forEach(one => {{ one.open = yes }});
+    if (location.pathname === '/docs/api') {{
+        document.querySelectorAll('section > :nth-child(n+5)').forEach(one => one.remove());
+    }}
+    open('.menu, .rest > details', false);
+    const over = ({OVERLAPPING})();
+    open('main details', true);
+    return {{ ran, html, over, size: parseFloat(getComputedStyle(document.querySelector('main')).fontSize) }};
+}}"""
+# What can be too small or too wide once all of it is open; for the width, in this window. The reference is for
+# developers: its links are words in a text.
+OPENED = f"""() => {{
+    const found = [...({TINY})(), ...(location.pathname === '/docs/api' ? [] : ({SMALL})())];
+    document.querySelectorAll('details').forEach(one => {{ one.open = true }});
+    return [...found, ...({WIDE})()];
+}}"""
 # Large text on a phone, and a small phone.
-WIDTHS = ((640, "100%"), (360, "200%"), (320, "100%"))
-OPEN = """([opened, closed]) => {
-    if (opened) document.querySelectorAll(opened).forEach(one => { one.open = true });
-    if (closed) document.querySelectorAll(closed).forEach(one => { one.open = false });
-}"""
+PHONES = ((360, "200%"), (320, "100%"))
+SCALED = f"size => {{ document.documentElement.style.fontSize = size; return ({WIDE})(); }}"
 # The places of the header, by the line that each stands in.
 ROWS = "new Set([...document.querySelectorAll('.places li')].map(e => e.offsetTop)).size"
 # Of what axe looks at, what a language, a theme or a refusal can change.
@@ -142,68 +159,72 @@ async def stage(site: Site) -> Stage:
 async def test_every_page_of_the_router_is_looked_at(visit: Visitor, site: Site, stage: Stage) -> None:
     read = {path for path, methods in pages_of(site.services) if "GET" in methods}
     assert stage.pages.keys() | NO_PAGES <= read
-    page = await window(visit, site, stage.people["asker"])
+    page = (await visit()).page
+    await signed_in(page, site, stage.people["asker"])
     for template in read - stage.pages.keys() - NO_PAGES:
         path = re.sub(r"\{.*?\}", str(stage.people["asker"].user_id), template)
         answer = await page.request.get(path, max_redirects=0)
         assert answer.status == 303, f"{template} is a page that nothing here looks at"
 
 
-async def seen(page: Page, answer: Response | None, *rules: str) -> list[str]:
-    """What is wrong with a page that has been opened."""
-    assert answer is not None
-    assert answer.status < 500, page.url
-    policy = (await answer.all_headers())["content-security-policy"]
-    assert policy.startswith("default-src 'self';"), page.url
-    assert not re.search(r"unsafe|script-src|style-src|\*|data:|https?:", policy), page.url
-    assert await page.evaluate(RAN) is False, page.url
-    assert Sheet(await page.content()).loose == [], page.url
-    # The reference's calls are alike: a few of each room are enough, and axe takes seconds for all.
-    if page.url.endswith("/docs/api"):
-        await page.evaluate("document.querySelectorAll('section > :nth-child(n+5)').forEach(e => e.remove())")
-    # An open menu lies over others, the header's over what axe would measure.
-    await page.evaluate(OPEN, ["", ".menu, .rest > details"])
-    wrong = await page.evaluate(OVERLAPPING)
-    await page.evaluate(OPEN, ["main details", ""])
-    wrong += await violations(page, *rules) + await page.evaluate(TINY)
-    size = await page.evaluate("parseFloat(getComputedStyle(document.querySelector('main')).fontSize)")
-    assert size >= 18, page.url
-    # The reference is for developers: its links are words in a text.
-    wrong += [] if page.url.endswith("/docs/api") else await page.evaluate(SMALL)
-    await page.evaluate(OPEN, ["details", ""])
-    for width, text in WIDTHS:
-        await page.set_viewport_size({"width": width, "height": 740})
-        await page.evaluate("size => { document.documentElement.style.fontSize = size }", text)
-        wrong += [f"{width} {text}"] if await over(page) > 0 else []
-    assert await page.evaluate(ROWS) <= 1, page.url  # the header grew twice with its links
-    await page.set_viewport_size(ZOOMED)
-    return [f"{page.url}: {one}" for one in wrong]
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One window in which everybody looks in turn: what a browser keeps of style sheets and scripts serves all."""
+
+    page: Page
+    site: Site
+    stage: Stage
+
+    async def open(self, who: str, path: str) -> Response | None:
+        """Opens a page as a member, or as nobody."""
+        await self.page.context.clear_cookies()
+        if who != "nobody":
+            await signed_in(self.page, self.site, self.stage.people[who])
+        return await self.page.goto(path)
+
+    async def seen(self, answer: Response | None, *rules: str) -> list[str]:
+        """What is wrong with the page that has been opened."""
+        page = self.page
+        assert answer is not None
+        assert answer.status < 500, page.url
+        policy = (await answer.all_headers())["content-security-policy"]
+        assert policy.startswith("default-src 'self';"), page.url
+        assert not re.search(r"unsafe|script-src|style-src|\*|data:|https?:", policy), page.url
+        first = await page.evaluate(FIRST)
+        assert first["ran"] is False, page.url
+        assert Sheet(first["html"]).loose == [], page.url
+        assert first["size"] >= 18, page.url
+        wrong = [*first["over"], *await violations(page, *rules), *await page.evaluate(OPENED)]
+        for width, text in PHONES:
+            await page.set_viewport_size({"width": width, "height": 740})
+            wrong += [f"{width} {text}: {one}" for one in await page.evaluate(SCALED, text)]
+        assert await page.evaluate(ROWS) <= 1, page.url  # the header grew twice with its links
+        await page.set_viewport_size(ZOOMED)
+        return [f"{page.url}: {one}" for one in wrong]
 
 
-async def windows_of(visit: Visitor, site: Site, stage: Stage, **options: object) -> dict[str, Page]:
-    """A window of each, and of nobody."""
-    options = {"reduced_motion": "reduce", "viewport": ZOOMED, **options}
-    windows = {who: await window(visit, site, person, **options) for who, person in stage.people.items()}
-    return {**windows, "nobody": (await visit(**options)).page}
+async def window_for(visit: Visitor, site: Site, stage: Stage, **options: object) -> Window:
+    """A window for everybody."""
+    return Window((await visit(reduced_motion="reduce", viewport=ZOOMED, **options)).page, site, stage)
 
 
 async def test_every_page_is_clear_to_everybody_and_runs_nothing_that_was_typed(
     visit: Visitor, site: Site, stage: Stage
 ) -> None:
-    windows, wrong = await windows_of(visit, site, stage), []
-    for *others, (who, path) in stage.pages.values():
-        wrong += await seen(windows[who], await windows[who].goto(path))
-        for one, place in others:  # the same page, otherwise filled
-            wrong += await seen(windows[one], await windows[one].goto(place), *RULES)
+    window, wrong = await window_for(visit, site, stage), []
+    for *others, place in stage.pages.values():
+        wrong += await window.seen(await window.open(*place))
+        for other in others:  # the same page, otherwise filled
+            wrong += await window.seen(await window.open(*other), *RULES)
     assert wrong == []
 
 
 async def test_every_page_is_as_clear_in_spanish_and_in_the_dark(visit: Visitor, site: Site, stage: Stage) -> None:
-    windows, wrong = await windows_of(visit, site, stage, locale="es", color_scheme="dark"), []
-    for who, path in [places[-1] for places in stage.pages.values()]:
-        answer = await windows[who].goto(path)
-        await expect(windows[who].locator("html")).to_have_attribute("lang", "es")
-        wrong += await seen(windows[who], answer, *RULES)
+    window, wrong = await window_for(visit, site, stage, locale="es", color_scheme="dark"), []
+    for place in [places[-1] for places in stage.pages.values()]:
+        answer = await window.open(*place)
+        await expect(window.page.locator("html")).to_have_attribute("lang", "es")
+        wrong += await window.seen(answer, *RULES)
     assert wrong == []
 
 
@@ -217,15 +238,15 @@ SEND = """(form, words) => {
 async def test_a_word_without_an_end_is_refused_on_every_form_and_laid_out(
     visit: Visitor, site: Site, stage: Stage
 ) -> None:
-    windows, wrong = await windows_of(visit, site, stage, locale="es", color_scheme="dark"), []
+    window, wrong = await window_for(visit, site, stage, locale="es", color_scheme="dark"), []
+    page = window.page
     for who, path, ending in stage.forms:
-        page = windows[who]
-        await page.goto(path)
+        await window.open(who, path)
         form = page.locator(f"main form[method=post][action$='{ending}']").first
         async with page.expect_navigation() as sent:
             await form.evaluate(SEND, ENDLESS)
         answer = await sent.value
         assert 400 <= answer.status < 500, (path, answer.status)
         await expect(page.get_by_role("alert")).to_be_visible()
-        wrong += await seen(page, answer, *RULES)
+        wrong += await window.seen(answer, *RULES)
     assert wrong == []
