@@ -312,6 +312,7 @@ async def test_two_offers_between_the_steps_of_v1_are_one_success(town: Town) ->
     assert (answers[1]["conversation_id"], answers[1]["status"]) == (str(conversation), "active")
 
 
+@pytest.mark.alike
 async def test_beyond_the_lock_time_out_every_write_is_unavailable(town: Town) -> None:
     """All at once, since each waits for two seconds, equal keys among them; twice that where a queue moves up."""
     owner, helper, request = await pair(town)

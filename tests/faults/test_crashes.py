@@ -86,12 +86,12 @@ class Ledger:
             else:
                 assert result.error == Code.UNAVAILABLE, result
                 assert monotonic() < ends, f"not answered for {PATIENCE} s"
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.1)
 
     async def pair(self, number: int) -> tuple[Person, Person, list[UUID]]:
         """A requester, a helper and what the helper may offer help on."""
         owner, helper = await self.town.member(f"Olga{number}"), await self.town.member(f"Hal{number}")
-        return owner, helper, [await self.town.request(owner) for _ in range(rounds(20))]
+        return owner, helper, [await self.town.request(owner) for _ in range(rounds(10))]
 
     async def client(self, number: int, owner: Person, helper: Person, requests: list[UUID]) -> None:
         """Two people who open conversations in both engines and write into them, until the test ends."""
@@ -166,9 +166,9 @@ async def endure(postgres: Postgres, strike: Callable[[Care], Awaitable[None]], 
             for number, pair in enumerate(pairs):
                 clients.create_task(ledger.client(number, *pair))
             for _ in range(times):
-                await progress(ledger, 60)
+                await progress(ledger, 2 * CLIENTS)
                 await strike(opened)
-            await progress(ledger, 60)
+            await progress(ledger, 2 * CLIENTS)
             ledger.ended.set()
         await ledger.judge()
     log.info("%s acknowledged writes, %s strikes, %s", len(ledger.opened) + len(ledger.sent), times, ledger.told)

@@ -1,5 +1,6 @@
 """The door for Supabase's clients over HTTP: what PostgREST would answer, and never a fault of ours."""
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from care_collective.web.services import Services, utc_now
 from harness import FIRST_WORDS, Care, Person, Town
 from web.calls import LEAKS, Stage, staged
 from web.test_doors import forged
-from web_harness import SETTINGS, MakeClient, bearer, browser, raw, services_for, serving, spoken
+from web_harness import SETTINGS, MakeClient, bearer, browser, raw, services_for, serving, spoken, start
 
 RPC = "/rest/v1/rpc/"
 CREATE, SEND, GET = "create_conversation_atomic", "send_message_v2", "get_conversation_v2"
@@ -495,11 +496,12 @@ async def test_a_lock_that_is_held_is_told_by_its_real_sqlstate(client: MakeClie
     holder = await stage.town.care.connect()
     async with holder.transaction():
         await holder.execute("select 1 from public.help_requests where id = $1 for update", stage.fresh)
-        answer = await client(stage.helper).post(RPC + CREATE, json=offer(stage))
-        refused(answer, 503, "55P03")
-        shown = await client(stage.helper).post(
-            f"/api/messaging/help-requests/{stage.fresh}/start-conversation", json={"initial_message": FIRST_WORDS}
+        words = {"initial_message": FIRST_WORDS}
+        answer, shown = await asyncio.gather(  # each waits as long as a call does for a lock
+            client(stage.helper).post(RPC + CREATE, json=offer(stage)),
+            client(stage.stranger).post(start(stage.fresh), json=words),
         )
+        refused(answer, 503, "55P03")
         assert (shown.status_code, "55P03" in shown.text, "sqlstate" in shown.text) == (503, False, False)
     await holder.close()
 
