@@ -1,8 +1,6 @@
-"""Runs the command line as a process of its own, as people and scripts do. Commands that end are begun by warm.py."""
+"""Runs the command line as a process of its own, as people and scripts do. warm.py begins it."""
 
 import os
-import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -47,22 +45,20 @@ class Shell:
 
     def run(self, *arguments: str, **environ: str) -> Outcome:
         """Runs a command to its end."""
-        code, out, err = warm.run(arguments, self.environ(**environ), seconds=_ONE_COMMAND)
+        process = warm.Command(arguments, self.environ(**environ))
+        out, err = process.communicate(timeout=_ONE_COMMAND)
         assert "Traceback" not in err, err
-        return Outcome(code, out, err)
+        return Outcome(process.wait(), out, err)
 
     @contextmanager
     def serving(self, *arguments: str, **environ: str) -> Iterator["Serving"]:
         """Runs a command that serves, once it has said that it is ready; ends it by SIGTERM."""
-        process = subprocess.Popen(
-            _command(arguments), env=self.environ(**environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        process = warm.Command(arguments, self.environ(**environ))
         try:
             serving = Serving(process, _until_ready(process))
             yield serving
         finally:
-            if process.poll() is None:
-                process.terminate()
+            process.terminate()
             process.communicate(timeout=_ONE_COMMAND)
 
 
@@ -70,24 +66,18 @@ class Shell:
 class Serving:
     """A process that serves, and what it had said by then."""
 
-    process: subprocess.Popen[str]
+    process: warm.Command
     greeting: str
 
     def stop(self) -> Outcome:
         """Ends it by SIGTERM."""
         self.process.terminate()
         out, err = self.process.communicate(timeout=_ONE_COMMAND)
-        return Outcome(self.process.returncode, out, err)
+        return Outcome(self.process.wait(), out, err)
 
 
-def _command(arguments: tuple[str, ...]) -> list[str]:
-    return [sys.executable, "-P", "-m", "care_collective", *arguments]
-
-
-def _until_ready(process: subprocess.Popen[str]) -> str:
+def _until_ready(process: warm.Command) -> str:
     """Everything up to the line that says that it is ready; fails with what was said if that does not come."""
-    assert process.stdout is not None
-    assert process.stderr is not None
     said = ""
     limit = threading.Timer(_ONE_COMMAND, process.kill)
     limit.start()

@@ -11,31 +11,81 @@ import os
 import pkgutil
 import runpy
 import select
+import signal
 import socket
 import subprocess
 import sys
-import tempfile
+import threading
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import NoReturn
 
 _LONGEST = 65_536  # bytes of an order
 
 
-def run(arguments: tuple[str, ...], environ: dict[str, str], *, seconds: float) -> tuple[int, str, str]:
-    """Runs a command to its end: its code, what it printed, and what it complained of."""
-    told, tells = socket.socketpair()
-    with told, tells, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+class Command:
+    """A command that was begun, to be used as subprocess.Popen is."""
+
+    def __init__(self, arguments: tuple[str, ...], environ: dict[str, str]) -> None:
         order = json.dumps([arguments, environ, str(Path.cwd())]).encode()
         assert len(order) < _LONGEST
-        socket.send_fds(_keeper(environ["PYTHONPATH"]), [order], [tells.fileno(), out.fileno(), err.fileno()])
-        told.settimeout(seconds)
-        return int(told.recv(16)), _read(out), _read(err)
+        self._told, tells = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        (out, prints), (err, complains) = os.pipe(), os.pipe()
+        socket.send_fds(_keeper(environ["PYTHONPATH"]), [order], [tells.fileno(), prints, complains])
+        tells.close()
+        os.close(prints)
+        os.close(complains)
+        self.stdout, self.stderr = os.fdopen(out), os.fdopen(err)
+        self.pid = int(self._told.recv(16))
+        self.returncode: int | None = None
+        self._said: tuple[str, str] | None = None
 
+    def wait(self, timeout: float | None = None) -> int:
+        """Waits for its end: its code. Errors: TimeoutError."""
+        if self.returncode is None:
+            self._told.settimeout(timeout)
+            self.returncode = int(self._told.recv(16))
+        return self.returncode
 
-def _read(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode()
+    def poll(self) -> int | None:
+        """Its code, if it has ended."""
+        with suppress(BlockingIOError):
+            self.wait(0)
+        return self.returncode
+
+    def terminate(self) -> None:
+        """Asks it to end, if it has not."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends it, if it has not."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def communicate(self, timeout: float) -> tuple[str, str]:
+        """What it still said, at its end."""
+        if self._said is not None:
+            return self._said
+        complained: list[str] = []
+        reading = threading.Thread(target=lambda: complained.extend(self.stderr))
+        limit = threading.Timer(timeout, self.kill)
+        reading.start()
+        limit.start()
+        try:
+            printed = self.stdout.read()
+            reading.join()
+            self.wait(timeout)
+        finally:
+            limit.cancel()
+        self.stdout.close()
+        self.stderr.close()
+        self._told.close()
+        self._said = printed, "".join(complained)
+        return self._said
 
 
 @cache
@@ -80,7 +130,8 @@ def _keep(orders: socket.socket) -> bool:
                 tells.close()
             _become(order, given)
             return True
-        waiting[os.pidfd_open(child)] = socket.socket(fileno=given[0])
+        tells = waiting[os.pidfd_open(child)] = socket.socket(fileno=given[0])
+        tells.send(str(child).encode())
         os.close(given[1])
         os.close(given[2])
 
