@@ -78,7 +78,7 @@ def test_a_refusal_ends_a_run() -> None:
 
 
 def test_a_verb_is_measured_over_http_and_by_pgbench(shell: Shell) -> None:
-    done = shell.run("bench", "send", "--rounds", "1", "--seconds", "1", "--connections", "4", "--json", "-")
+    done = shell.run("bench", "send", "--rounds", "1", "--seconds", "1", "--connections", "1", "--json", "-")
     (row,) = done.json["rows"]
     assert done.code == (0 if row["met"] else 1)
     assert row["figure"] > 0
@@ -94,7 +94,7 @@ async def test_what_is_measured_is_sound() -> None:
 
 
 async def test_cut_calls_leave_orphans_in_v1_alone() -> None:
-    report = await compare.measure(Effort(rounds=1, seconds=1, connections=2), cuts=15, tell=lambda _: None)
+    report = await compare.measure(Effort(rounds=1, seconds=1, connections=1), cuts=15, tell=lambda _: None)
     table = {line["what"]: (line["V1"], line["V2"]) for line in report.tables["V2 against V1"]}
     assert table["round trips"] == (3, 1)
     assert table["atomic"] == ("no, 3 transactions", "yes, one transaction")
@@ -116,7 +116,7 @@ async def test_open_streams_are_read_by_a_process_that_misses_nothing(monkeypatc
     for name, less in (("_TALKED_SECONDS", 1), ("_WARM_SECONDS", 0.1)):
         monkeypatch.setattr(live, name, less)
     told: list[str] = []
-    report = await live.measure(Effort(rounds=1, seconds=1, connections=2), streams=6, tell=told.append)
+    report = await live.measure(Effort(rounds=1, seconds=1, connections=1), streams=6, tell=told.append)
     seen, held, commit, *writes = report.rows
     assert (seen.detail["messages"], seen.detail["streams"]) == (20, 6)
     assert seen.figure >= seen.detail["p50_ms"] > seen.detail["of_that_the_write_p50_ms"] * 0.5 > 0

