@@ -1,6 +1,8 @@
 """What database tests share: the catalogue's list of functions, plausible arguments, both engines, whole contents."""
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -98,17 +100,29 @@ async def stage(town: Town) -> Stage:
     )
 
 
-async def raw_call(
-    connection: asyncpg.Connection, function: str, arguments: dict[str, Any], claims: str | None, headers: str = ""
-) -> dict[str, Any]:
-    """Calls with claims exactly as given, None for a session that never set any, and commits."""
-    places = ", ".join(f"{name} => ${place}" for place, name in enumerate(arguments, start=1))
+@asynccontextmanager
+async def claiming(connection: asyncpg.Connection, claims: str | None, headers: str = "") -> AsyncIterator[None]:
+    """A transaction with claims exactly as given, None for a session that never set any; it commits."""
     async with connection.transaction():
         if claims is not None:
             await connection.execute("select set_config('request.jwt.claims', $1, true)", claims)
         await connection.execute("select set_config('request.headers', $1, true)", headers)
-        text = await connection.fetchval(f"select public.{function}({places})", *arguments.values())
+        yield
+
+
+async def called(connection: asyncpg.Connection, function: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Calls with the claims that are set."""
+    places = ", ".join(f"{name} => ${place}" for place, name in enumerate(arguments, start=1))
+    text = await connection.fetchval(f"select public.{function}({places})", *arguments.values())
     return json.loads(text)  # type: ignore[no-any-return]
+
+
+async def raw_call(
+    connection: asyncpg.Connection, function: str, arguments: dict[str, Any], claims: str | None, headers: str = ""
+) -> dict[str, Any]:
+    """Calls with claims exactly as given, in a transaction of its own."""
+    async with claiming(connection, claims, headers):
+        return await called(connection, function, arguments)
 
 
 async def contents(care: Care) -> dict[str, str]:

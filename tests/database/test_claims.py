@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from care_collective.errors import WORDS, Code
-from database.steps import CLIENT_ROLES, Stage, contents, offered, raw_call, stage
+from database.steps import CLIENT_ROLES, Stage, called, claiming, contents, offered, raw_call, stage
 from harness import Care
 
 pytestmark = pytest.mark.alike
@@ -99,10 +99,11 @@ async def test_nobody_is_refused_first_by_every_function_and_writes_nothing(stag
     wrong = []
     for me in (stage.helper.user_id, stage.owner.user_id):
         for case, make in NOBODY.items():
-            for function in functions:
-                answer = await raw_call(connection, function.name, stage.named(function, me), make(me, here))
-                if answer != REFUSED:
-                    wrong.append((function.name, case, answer))
+            async with claiming(connection, make(me, here)):
+                for function in functions:
+                    answer = await called(connection, function.name, stage.named(function, me))
+                    if answer != REFUSED:
+                        wrong.append((function.name, case, answer))
     await connection.close()
 
     assert wrong == []
