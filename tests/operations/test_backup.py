@@ -116,7 +116,7 @@ async def test_a_backup_under_live_writes_holds_what_was_acknowledged_before_and
         nonlocal goal
         goal = len(acknowledged) + number
         reached.clear()
-        await asyncio.wait_for(reached.wait(), 20)
+        await asyncio.wait_for(reached.wait(), 60)
 
     writing = [asyncio.create_task(write(writer)) for writer in range(4)]
     try:
