@@ -1,7 +1,9 @@
 """The seam under faults: what is tried again, what never, and what a caller is told of what remains."""
 
 import asyncio
+import os
 import random
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from care_collective.db import call as module
 from care_collective.db.call import Caller, Database
 from care_collective.errors import CareError, Code
 from engines.stage import waiting
@@ -215,30 +218,52 @@ async def test_a_pool_with_nothing_left_is_unavailable_and_recovers(seam: Seam) 
         assert await hasty.outcome(WITHOUT, "care.flaky", p_sqlstate="40001", p_times=0) == "done"
 
 
+async def test_a_call_that_was_given_up_is_over_though_its_server_hangs(
+    seam: Seam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_RELEASE_SECONDS", 0.05)
+    holder = await seam.care.connect()
+    async with holder.transaction():
+        await holder.execute("select pg_advisory_xact_lock(1)")
+        call = asyncio.create_task(seam.outcome(WITHOUT, "care.wait_for", p_lock=1))
+        hung = await seam.waiting()
+        os.kill(hung, signal.SIGSTOP)
+        call.cancel()
+        await asyncio.wait({call}, timeout=5)
+        over = call.cancelled()
+        os.kill(hung, signal.SIGCONT)
+    await holder.close()
+    assert over
+    assert await seam.outcome(WITHOUT, "care.wait_for", p_lock=1) == "done", "the pool has lost a connection for good"
+
+
 class Late:
     """A pool that has no connection at first: the server takes none just then."""
 
-    def __init__(self, pool: asyncpg.Pool, error: Exception) -> None:
-        self._pool, self._errors, self.release = pool, [error], pool.release
+    def __init__(self, pool: asyncpg.Pool, error: Exception, times: int) -> None:
+        self._pool, self._errors, self.release = pool, [error] * times, pool.release
 
     async def acquire(self) -> Any:  # noqa: ANN401
-        """A connection, but not the first time."""
+        """A connection, but not the first times."""
         if self._errors:
             raise self._errors.pop()
         return await self._pool.acquire()
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "times"),
+    # More often than what may have been written is: a server that starts again takes its time.
     [
-        BlockingIOError(),
-        asyncpg.CannotConnectNowError("starting"),
-        asyncpg.TooManyConnectionsError("sorry"),
-        asyncpg.InterfaceError("closing"),
+        (BlockingIOError(), 1),
+        (asyncpg.CannotConnectNowError("starting"), 5),
+        (asyncpg.TooManyConnectionsError("sorry"), 1),
+        (asyncpg.InterfaceError("closing"), 1),
     ],
 )
-async def test_who_had_no_connection_has_asked_nothing_and_tries_again(seam: Seam, error: Exception) -> None:
-    late = Seam(seam.care, Database(cast(asyncpg.Pool, Late(seam.database.pool, error))))
+async def test_who_had_no_connection_has_asked_nothing_and_tries_again(
+    seam: Seam, error: Exception, times: int
+) -> None:
+    late = Seam(seam.care, Database(cast(asyncpg.Pool, Late(seam.database.pool, error, times))))
     assert await late.outcome(WITHOUT, "care.flaky", p_sqlstate="40001", p_times=0) == "done"
 
 

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from care_collective import __version__
+from care_collective.db import call
 from care_collective.db import migrate as runner
 from care_collective.db.call import Database
 from care_collective.db.embedded import running
@@ -88,7 +89,10 @@ async def _said(client: Client, person_headers: dict[str, str], path: str) -> di
     }
 
 
-async def test_a_node_whose_database_goes_says_so_and_recovers_by_itself(state_folder: Path) -> None:
+async def test_a_node_whose_database_goes_says_so_and_recovers_by_itself(
+    state_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(call, "_PATIENCE_SECONDS", 0.0)  # nobody waits here for what does not come
     binaries = installed(18)
     assert binaries is not None
     folder, options = state_folder / "going", {"fsync": "off"}

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from typing import Any, Final
 from uuid import UUID
 
@@ -20,6 +21,10 @@ from care_collective.db.pool import Spares
 from care_collective.errors import CareError, Code, from_sqlstate
 
 _ATTEMPTS: Final = 4  # the first and three retries (rule 11)
+# How long a server that takes no connection is asked for one: whoever waits longer reads better that it is away.
+_PATIENCE_SECONDS: Final = 0.5
+# How long a connection is waited for whose statement was given up: one that does not answer is ended.
+_RELEASE_SECONDS: Final = 1.0
 _encode = msgspec.json.Encoder().encode
 
 
@@ -123,9 +128,9 @@ class Database:
     async def value(self, function: str, caller: Caller = NOBODY, /, **arguments: object) -> Any:  # noqa: ANN401
         """Calls a function and answers its value as the driver gives it.
 
-        A deadlock or serialization failure is retried up to 3 times with jitter, and so is a connection that was not
-        to be had. One that was lost is retried only with an idempotency key, since the commit may have happened; a
-        lock or statement time-out never. Errors:
+        A deadlock or serialization failure is retried up to 3 times with jitter. A connection that is refused is asked
+        for again for half a second: nothing was written yet. One that was lost is retried only with an idempotency key,
+        since the commit may have happened; a lock or statement time-out never. Errors:
         CareError `unavailable` for transient faults, `rpc_error` for any other that was raised.
         """
         return (await self._row(function, caller, arguments))[0]
@@ -152,8 +157,9 @@ class Database:
 
     async def _row(self, function: str, caller: Caller, arguments: dict[str, object]) -> asyncpg.Record:
         statement = self._statement(function, tuple(arguments))
-        deadline = time.monotonic() + self._acquire_seconds
-        for attempt in range(1, _ATTEMPTS + 1):
+        began = time.monotonic()
+        deadline, patience = began + self._acquire_seconds, began + min(self._acquire_seconds, _PATIENCE_SECONDS)
+        for attempt in count(1):
             connected = False
             try:
                 connection = self._spares.take() or await self._acquire()
@@ -175,7 +181,8 @@ class Database:
                 # that has none left at this moment.
                 lost = {"08", "57"} if caller.idempotency_key else set()
                 again = error.sqlstate[:2] in ({"40"} | lost if connected else {"40", "08", "53", "57"})
-                if not again or attempt == _ATTEMPTS or error.sqlstate == "57014":
+                last = attempt >= _ATTEMPTS if connected else time.monotonic() > patience
+                if not again or last or error.sqlstate == "57014":
                     raise _told(from_sqlstate(error.sqlstate), connected) from error
             except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
                 # The driver's own error is what remains of a connection that ended while it prepared a statement, or
@@ -184,9 +191,10 @@ class Database:
                 if task is not None and task.cancelling():
                     raise asyncio.CancelledError from error
                 once = connected and caller.idempotency_key is None
-                if once or attempt == _ATTEMPTS or time.monotonic() > deadline:
+                last = time.monotonic() > (deadline if connected else patience)
+                if once or last or (connected and attempt >= _ATTEMPTS):
                     raise _told(CareError(Code.UNAVAILABLE, retry_after=1), connected) from error
-            await asyncio.sleep(self._random.uniform(0.005, 0.05) * attempt)
+            await asyncio.sleep(self._random.uniform(0.005, 0.05) * min(attempt, _ATTEMPTS))
         raise AssertionError("the last attempt returned or raised")
 
     async def _acquire(self) -> asyncpg.pool.PoolConnectionProxy:
@@ -203,7 +211,8 @@ class Database:
         if whole and not self._waiting:
             self._spares.keep(connection)
         else:
-            await self.pool.release(connection)
+            with suppress(TimeoutError):
+                await self.pool.release(connection, timeout=_RELEASE_SECONDS)
 
     async def _fetch(
         self,
@@ -247,7 +256,7 @@ class _Borrowed:
         """The connection."""
         return self._connection
 
-    async def release(self, _: asyncpg.Connection) -> None:
+    async def release(self, _: asyncpg.Connection, *, timeout: float) -> None:  # noqa: ASYNC109  the pool's
         """Nothing: it stays whose it is."""
 
 
