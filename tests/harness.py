@@ -77,18 +77,21 @@ class Postgres:
         name = f"care_{next(_numbers)}"
         # Files are copied in a tenth of the time where they are in memory, and in twice of it where they are not.
         strategy = "file_copy" if _MEMORY in self.server.data_dir.parents else "wal_log"
-        await self._admin(f"create database {name} template {template} strategy {strategy}")
-        # Rights on the database itself are not copied from a template.
-        await self._admin(f"revoke temporary on database {name} from public")
+        await self._admin(
+            f"create database {name} template {template} strategy {strategy}",
+            # Rights on the database itself are not copied from a template.
+            f"revoke temporary on database {name} from public",
+        )
         return name
 
     async def drop(self, name: str) -> None:
         """Removes a database, whoever is still in it."""
         await self._admin(f"drop database {name} with (force)")
 
-    async def _admin(self, statement: str) -> None:
+    async def _admin(self, *statements: str) -> None:
         connection = await asyncpg.connect(self.server.dsn())
-        await connection.execute(statement)
+        for statement in statements:
+            await connection.execute(statement)
         await connection.close()
 
 

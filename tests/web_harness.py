@@ -16,6 +16,8 @@ from litestar import Litestar
 from litestar.routes import HTTPRoute
 
 from care_collective.accounts import tokens
+from care_collective.accounts.passwords import PARAMETERS, Passwords
+from care_collective.accounts.people import Accounts
 from care_collective.db.listen import Listener
 from care_collective.notifications.email import Delivery
 from care_collective.notifications.leases import POLL_SECONDS
@@ -38,6 +40,8 @@ SETTINGS = Settings(
 # This machine's own: the door does not count its refusals.
 ADDRESS = ("127.0.0.1", 4321)
 PASSWORD = "three words in a row"
+# What a hash costs is for the tests of hashing to show: members join in hundreds of others.
+CHEAP = dataclasses.replace(PARAMETERS, time_cost=1, memory_cost=64)
 
 Client = httpx.AsyncClient
 MakeClient = Callable[[Person | None], Client]
@@ -49,6 +53,9 @@ def services_for(care: Care, *, mailing: bool = False, **changes: Any) -> Servic
     """
     listener = Listener(care.server.dsn(user="care_app", database=care.name))
     services = make_services(msgspec.structs.replace(SETTINGS, **changes), care.database, listener)
+    services.passwords.close()
+    hasher = Passwords(parameters=CHEAP)
+    services = dataclasses.replace(services, passwords=hasher, accounts=Accounts(care.database, hasher))
     if not mailing:
         services = dataclasses.replace(services, mailer=_RestingMailer(care.database, _unwritten, console))
     return dataclasses.replace(services, guard=_Resting(care.database, {}, members=care.database, node_id=uuid4()))
