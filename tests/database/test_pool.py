@@ -76,7 +76,7 @@ async def single(shared: Care, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     """The seam over one connection, which stays out of its pool after a call until the test has ended."""
     monkeypatch.setattr(pools, "_SPARE_SECONDS", 60)
     pool = await make_pool(shared.server.dsn(user="care_app", database=shared.name), size=1)
-    database = Database(pool, acquire_seconds=1)
+    database = Database(pool, acquire_seconds=30)
     yield database
     database._spares._give_back()
     await pool.close()
