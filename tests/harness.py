@@ -55,7 +55,7 @@ def in_memory() -> Path | None:
 
     Crashes are none the less what they are on a disk: what a killed process has written is the kernel's to keep.
     """
-    roomy = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > 4 << 30
+    roomy = os.access(_MEMORY, os.W_OK | os.X_OK) and shutil.disk_usage(_MEMORY).free > 4 << 30
     return _MEMORY if roomy and not os.statvfs(_MEMORY).f_flag & os.ST_NOEXEC else None
 
 
