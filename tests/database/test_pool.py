@@ -89,6 +89,14 @@ async def test_a_connection_goes_from_call_to_call_and_first_to_who_waits_for_it
     assert len({await process(), await process(), *await asyncio.gather(process(), process(), process())}) == 1
 
 
+async def test_a_connection_whose_calls_are_undone_is_given_back_by_who_undoes_them_alone(single: Database) -> None:
+    async with single.undone() as undone:
+        process = await undone.value("pg_catalog.pg_backend_pid")
+        undone._spares._give_back()
+        assert await undone.value("pg_catalog.pg_backend_pid") == process
+    assert await single.value("pg_catalog.pg_backend_pid") == process
+
+
 async def test_a_spare_connection_that_the_server_has_ended_is_not_used(single: Database, shared: Care) -> None:
     first = await single.value("pg_catalog.pg_backend_pid")
     (spare,) = single._spares._spare
