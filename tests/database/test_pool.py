@@ -107,9 +107,21 @@ async def test_a_spare_connection_that_the_server_has_ended_is_not_used(single: 
     assert await single.value("pg_catalog.pg_backend_pid") != first  # without a key, so that nothing is tried again
 
 
+async def test_a_spare_connection_of_whose_end_the_pool_has_not_heard_is_lent_no_more(single: Database) -> None:
+    await single.value("pg_catalog.now")
+    (spare,) = single._spares._spare
+    spare._con._aborted = True  # as the driver has it between an end and its own tidying up
+    assert await single.value("pg_catalog.pg_backend_pid") > 0
+
+
 async def test_spare_connections_go_back_to_their_pool(shared: Care) -> None:
     pool = await make_pool(shared.server.dsn(user="care_app", database=shared.name), size=1)
-    await Database(pool).value("pg_catalog.now")
+    database = Database(pool)
+    await database.value("pg_catalog.now")
     async with asyncio.timeout(5), pool.acquire() as connection:
         assert await connection.fetchval("select 1") == 1
+    async with database.undone() as undone:
+        await undone.value("pg_catalog.now")
+        undone._spares._give_back()  # a connection that is borrowed stays whose it is
+        assert await undone.value("pg_catalog.now")
     await pool.close()

@@ -14,7 +14,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from care_collective.db import call as module
+from care_collective.db import pool as pools
 from care_collective.db.call import Caller, Database
 from care_collective.errors import CareError, Code
 from engines.stage import waiting
@@ -218,14 +218,22 @@ async def test_a_pool_with_nothing_left_is_unavailable_and_recovers(seam: Seam) 
         assert await hasty.outcome(WITHOUT, "care.flaky", p_sqlstate="40001", p_times=0) == "done"
 
 
+@pytest.mark.parametrize("undone", [False, True], ids=["alone", "within a transaction"])
 async def test_a_call_that_was_given_up_is_over_though_its_server_hangs(
-    seam: Seam, monkeypatch: pytest.MonkeyPatch
+    seam: Seam, monkeypatch: pytest.MonkeyPatch, undone: bool
 ) -> None:
-    monkeypatch.setattr(module, "_RELEASE_SECONDS", 0.05)
+    async def wait(database: Database) -> None:
+        await database.call("care.wait_for", WITHOUT, p_lock=1)
+
+    async def wait_within() -> None:
+        async with seam.database.undone() as within:
+            await wait(within)
+
+    monkeypatch.setattr(pools, "_RELEASE_SECONDS", 0.05)
     holder = await seam.care.connect()
     async with holder.transaction():
         await holder.execute("select pg_advisory_xact_lock(1)")
-        call = asyncio.create_task(seam.outcome(WITHOUT, "care.wait_for", p_lock=1))
+        call = asyncio.create_task(wait_within() if undone else wait(seam.database))
         hung = await seam.waiting()
         os.kill(hung, signal.SIGSTOP)
         call.cancel()

@@ -7,7 +7,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
@@ -17,14 +17,12 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from care_collective.db.pool import Spares
+from care_collective.db.pool import Spares, give_back, roll_back
 from care_collective.errors import CareError, Code, from_sqlstate
 
 _ATTEMPTS: Final = 4  # the first and three retries (rule 11)
 # How long a server that takes no connection is asked for one: whoever waits longer reads better that it is away.
 _PATIENCE_SECONDS: Final = 0.5
-# How long a connection is waited for whose statement was given up: one that does not answer is ended.
-_RELEASE_SECONDS: Final = 1.0
 _encode = msgspec.json.Encoder().encode
 
 
@@ -153,7 +151,7 @@ class Database:
                 raise CareError(Code.UNAVAILABLE, retry_after=1) from error
             yield Database(_Borrowed(connection), acquire_seconds=self._acquire_seconds, random_=self._random)
         finally:
-            await _roll_back(self.pool, connection)
+            await roll_back(self.pool, connection)
 
     async def _row(self, function: str, caller: Caller, arguments: dict[str, object]) -> asyncpg.Record:
         statement = self._statement(function, tuple(arguments))
@@ -211,8 +209,7 @@ class Database:
         if whole and not self._waiting:
             self._spares.keep(connection)
         else:
-            with suppress(TimeoutError):
-                await self.pool.release(connection, timeout=_RELEASE_SECONDS)
+            await give_back(self.pool, connection)
 
     async def _fetch(
         self,
@@ -258,17 +255,6 @@ class _Borrowed:
 
     async def release(self, _: asyncpg.Connection, *, timeout: float | None = None) -> None:  # noqa: ASYNC109  the pool's
         """Nothing: it stays whose it is."""
-
-
-async def _roll_back(pool: asyncpg.Pool, connection: asyncpg.Connection) -> None:
-    # The pool resets nothing: a connection that is not out of its transaction for certain is not given back alive.
-    try:
-        await connection.execute("rollback")
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        with suppress(asyncpg.InterfaceError):  # the pool takes back by itself what the server has ended
-            connection.terminate()
-    finally:
-        await pool.release(connection)
 
 
 def _headers(text: str | None) -> dict[str, str]:

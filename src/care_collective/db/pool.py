@@ -10,6 +10,8 @@ from care_collective.errors import SettingsError
 
 # Long enough for the next call of a busy process, too short for whoever closes a pool to notice.
 _SPARE_SECONDS: Final = 0.01
+# How long a connection is waited for whose statement was given up: one that does not answer is ended.
+_RELEASE_SECONDS: Final = 1.0
 
 
 async def _no_reset(connection: asyncpg.Connection) -> None:
@@ -43,6 +45,25 @@ async def make_pool(
         raise SettingsError(f"DATABASE_URL: the database does not let us in: {error}") from error
 
 
+async def give_back(pool: asyncpg.Pool, connection: asyncpg.pool.PoolConnectionProxy) -> None:
+    """Gives a connection back to its pool, which ends one that does not answer within a second."""
+    with suppress(TimeoutError):
+        await pool.release(connection, timeout=_RELEASE_SECONDS)
+
+
+async def roll_back(pool: asyncpg.Pool, connection: asyncpg.pool.PoolConnectionProxy) -> None:
+    """Ends a transaction without a trace and gives its connection back, or ends that, too."""
+    # The pool resets nothing: a connection that is not out of its transaction for certain is not given back alive.
+    try:
+        async with asyncio.timeout(_RELEASE_SECONDS):
+            await connection.execute("rollback")
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with suppress(asyncpg.InterfaceError):  # the pool takes back by itself what the server has ended
+            connection.terminate()
+    finally:
+        await give_back(pool, connection)
+
+
 class Spares:
     """Connections that a call has just done with, for the next one, before they are given back to their pool.
 
@@ -63,6 +84,7 @@ class Spares:
             with suppress(asyncpg.InterfaceError):  # the pool has taken back by itself what the server has ended
                 if not connection.is_closed():
                     return connection
+            self._return(connection)  # where the pool has not heard of its end, it would be lent for ever
         return None
 
     def keep(self, connection: asyncpg.pool.PoolConnectionProxy) -> None:
@@ -74,8 +96,10 @@ class Spares:
 
     def _give_back(self) -> None:
         self._due = False
-        for connection in self._spare:
-            task = asyncio.create_task(self._pool.release(connection))
-            self._returning.add(task)
-            task.add_done_callback(self._returning.discard)
-        self._spare.clear()
+        while self._spare:
+            self._return(self._spare.pop())
+
+    def _return(self, connection: asyncpg.pool.PoolConnectionProxy) -> None:
+        task = asyncio.create_task(give_back(self._pool, connection))
+        self._returning.add(task)
+        task.add_done_callback(self._returning.discard)
