@@ -28,24 +28,31 @@ HEAD_SECONDS: Final = 10.0
 BODY_SECONDS: Final = 30.0
 # Nothing of what was sent has arrived for so long: there is nobody any more, or somebody who does not read.
 UNHEARD_SECONDS: Final = 60
+# Bytes that a turn gathers before they are sent all the same: asyncio's own bound, past which it has writers wait.
+_GATHERED: Final = 64 * 1024
 
 
 class Gathering(asyncio.Transport):
     """A transport that sends what one turn of the loop writes as one: an answer's head and its body would otherwise be
-    two packets, and wake whoever reads twice."""
+    two packets, and wake whoever reads twice. What is long goes at once: whoever writes much in one turn is held back
+    by the transport alone."""
 
-    __slots__ = ("_loop", "_pieces", "_transport")
+    __slots__ = ("_length", "_loop", "_pieces", "_transport")
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
         self._pieces: list[bytes] = []
+        self._length = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Sends at the end of this turn."""
+        """Sends at the end of this turn, or as soon as it is much."""
         if not self._pieces:
             self._loop.call_soon(self._send)
         self._pieces.append(bytes(data))
+        self._length += len(data)
+        if self._length > _GATHERED:
+            self._send()
 
     def close(self) -> None:
         """Ends the connection after what has been written."""
@@ -61,7 +68,7 @@ class Gathering(asyncio.Transport):
         return self._transport.get_extra_info(name, default)
 
     def _send(self) -> None:
-        pieces, self._pieces = self._pieces, []
+        pieces, self._pieces, self._length = self._pieces, [], 0
         if pieces and not self._transport.is_closing():  # who hung up meanwhile hears nothing
             self._transport.write(b"".join(pieces))
 
