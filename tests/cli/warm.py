@@ -158,7 +158,12 @@ def _import_all() -> None:
 
 
 def _end(code: int) -> NoReturn:
-    """Ends as a command does, without taking apart all that was imported; what it left open is complained of."""
+    """Ends as a command does, without taking apart all that was imported.
+
+    Threads are waited for, what was to be done at the end is done, and what was left open is complained of.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
     gc.collect()
     sys.stdout.flush()
     os._exit(code)
