@@ -83,6 +83,7 @@ class Leases(Generic[D]):
     ) -> str | None:
         """Notes what came of a delivery; its state, None where it was settled before, as after a lease that ran out.
 
+        `function` settles those of this channel; `outcome`, `code` and `more` are as it takes them.
         What was sent would be sent again: for as long as the lease holds, a database that is away is waited for.
         Errors: CareError.
         """
