@@ -34,6 +34,7 @@ LONG = (
     "test_switch.py",
     "test_walk.py",
     "test_live.py",
+    "test_embedded_killed.py",
     "test_embedded.py",
     "test_rehearsal.py",
     "test_killed_site.py",
