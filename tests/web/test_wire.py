@@ -67,6 +67,16 @@ async def test_what_is_no_http_is_refused_without_a_word_of_ours(
             assert b"Traceback" not in answer
 
 
+async def test_a_wish_for_another_protocol_is_answered_in_this_one_and_no_warning(
+    services: Services, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(services) as port:
+        for wished in ("websocket", "h2c"):
+            upgrading = {"Host": "localhost", "Connection": "Upgrade, close", "Upgrade": wished}
+            assert b" 200 " in (await spoken(port, raw("GET", "/api/health/live", upgrading))).partition(b"\r\n")[0]
+    assert not caplog.messages
+
+
 async def test_a_caller_who_hangs_up_is_no_fault(services: Services, stage: Stage, headers: dict[str, str]) -> None:
     half = raw("POST", start(stage.fresh), {**headers, "Content-Length": "50"}, b'{"initial')
     with capture_logs() as logged:

@@ -143,6 +143,11 @@ class Protocol(HttpToolsProtocol):
             if self._head > LONGEST_HEAD and not self.transport.is_closing():
                 self.send_400_response("The head of this request is too long.")
 
+    def _unsupported_upgrade_warning(self) -> None:
+        # Any caller may wish for another protocol, some do with each request, and is answered in this one: no line of
+        # the log is theirs, and none that tells operators to install what we do not use.
+        pass
+
     def _expect(self, seconds: float | None) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
