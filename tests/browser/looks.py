@@ -68,12 +68,6 @@ async def violations(page: Page, *rules: str) -> list[str]:
     return [f"{page.url}: {found}" for found in await page.evaluate(RUN, options)]
 
 
-async def over(page: Page) -> int:
-    """By how many pixels a page is wider than its window."""
-    found: int = await page.evaluate("(e => e.scrollWidth - e.clientWidth)(document.documentElement)")
-    return found
-
-
 async def laid_out(page: Page) -> None:
     """A page whose window is of any size has to show everything beside or below one another, and scroll one way."""
-    assert (await over(page), await page.evaluate(OVERLAPPING)) == (0, []), page.url
+    assert [await page.evaluate(WIDE), await page.evaluate(OVERLAPPING)] == [[], []], page.url

@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Locator, Page, expect
 
 from browser.conftest import PATIENCE, Site, Visitor
-from browser.looks import violations
+from browser.looks import WIDE, violations
 from browser.test_talking import window
 from database.test_outcomes import Node
 from harness import Person
@@ -53,7 +53,7 @@ async def test_an_operator_stops_v2_on_second_thoughts_and_lets_it_go_on(
         await page.get_by_label("What have you seen?").fill("Two members cannot open a thread.")
         await page.get_by_role("button", name="Stop V2").click()
         await expect(page.get_by_role("heading", name="Stop V2 now?")).to_be_visible()
-        assert await _over(page) <= 0
+        assert await page.evaluate(WIDE) == []
         assert await site.town.care.owner.fetchval("select stopped from care.rollout_flags") is None
         await page.get_by_text(button).click()
     await expect(page.get_by_role("heading", name="V2 is stopped.")).to_be_visible()
@@ -121,8 +121,3 @@ async def test_axe_finds_nothing_in_either_theme_while_v2_is_on_and_stopped(
         found += await violations(page, "color-contrast")
         await page.emulate_media(color_scheme="light")
     assert found == []
-
-
-async def _over(page: Page) -> int:
-    over: int = await page.evaluate("(e => e.scrollWidth - e.clientWidth)(document.documentElement)")
-    return over
