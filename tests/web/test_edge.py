@@ -77,6 +77,9 @@ async def test_a_file_is_kept_for_as_long_as_its_address_stands_for_it(client: M
     plain = await asked.get("/static/site.css", headers={"accept-encoding": "identity"})
     again = await asked.get("/static/site.css", headers={"if-none-match": file.headers["etag"]})
     assert (plain.content, "content-encoding" in plain.headers) == (file.content, False)
+    for accepted, packed in (("br, GZIP;q=0.5", True), ("gzip;q=0, *", False), ("x, gzip; q=0.0", False)):
+        asked_so = await asked.get("/static/site.css", headers={"accept-encoding": accepted})
+        assert (asked_so.content, "content-encoding" in asked_so.headers) == (file.content, packed), accepted
     assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", file.headers["etag"])
     of_another_release = await asked.get("/static/0123456789ab/icons.svg")
     assert (of_another_release.status_code, of_another_release.headers["content-type"]) == (200, "image/svg+xml")

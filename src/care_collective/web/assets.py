@@ -26,6 +26,8 @@ _SETS: Final = {
 }
 # Ours alone: the others' first lines say whose they are. Of scripts, whole lines: what else // may be is not seen here.
 _COMMENTS: Final = {".css": re.compile(r"/\*.*?\*/\s*", re.DOTALL), ".js": re.compile(r"^\s*//.*\n", re.MULTILINE)}
+# Taken, and not named as what is not: `gzip;q=0` (RFC 9110, 12.5.3).
+_GZIP: Final = re.compile(r"(?:^|,)\s*gzip\s*(?:$|,|;(?!\s*q=0(?:\.0*)?\s*(?:$|,)))", re.IGNORECASE)
 _SMALLEST: Final = 500  # bytes that are worth packing
 _YEAR: Final = "max-age=31536000, public, immutable"
 _SOON: Final = "max-age=300, public"  # an address of another release, or of none
@@ -89,7 +91,7 @@ async def static(request: Request[Any, Any, Any], path: FromPath[str]) -> Respon
     if file.tag in request.headers.get("if-none-match", ""):
         return Response(b"", status_code=304, headers=headers)
     content = file.content
-    if len(content) >= _SMALLEST and "gzip" in request.headers.get("accept-encoding", ""):
+    if len(content) >= _SMALLEST and _GZIP.search(request.headers.get("accept-encoding", "")):
         content = _packed(name)
         headers["Content-Encoding"] = "gzip"
     return Response(content, media_type=file.media_type, headers=headers)
