@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from care_collective.web.services import Services
-from harness import FIRST_WORDS, Town
+from harness import FIRST_WORDS, Person, Town
 from web.pages import Sheet, is_foreign, led, opened, refused, sent, visitor
 from web_harness import browser
 
@@ -52,6 +52,25 @@ async def test_requests_are_browsed_by_kind_urgency_and_words(services: Services
         assert "A ride on Monday" in (await opened(client, "/requests?category=nonsense")).said
     async with await visitor(services, await (await town.care.town()).member("Far")) as stranger:
         assert "Nobody needs anything just now" in (await opened(stranger, "/requests")).said
+
+
+async def test_home_shows_first_what_is_very_urgent_then_what_is_near(services: Services, town: Town) -> None:
+    async def neighbour(place: str | None) -> Person:
+        person = await town.member()
+        await town.care.owner.execute("update public.profiles set town = $2 where user_id = $1", person.user_id, place)
+        return person
+
+    asked = {
+        "Insulin": ("critical", "Ash"), "A lift": ("normal", "Linden"),
+        "A key": ("urgent", "Ash"), "A chat": ("normal", None),
+    }  # fmt: skip
+    for title, (urgency, place) in asked.items():
+        owner = await neighbour(place)
+        assert (await owner.call("create_help_request", title=title, category="other", urgency=urgency))["success"]
+    for place, expected in (("Linden", ["Insulin", "A lift", "A key"]), (None, ["Insulin", "A key", "A chat"])):
+        async with await visitor(services, await neighbour(place)) as client:
+            said = (await opened(client, "/")).said
+        assert sorted(filter(said.count, asked), key=said.index) == expected
 
 
 @pytest.mark.parametrize("engine", ["v1", "v2"], indirect=True)

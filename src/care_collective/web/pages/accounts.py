@@ -1,6 +1,7 @@
 """Home, joining, signing in and out, and one's own status."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -40,10 +41,14 @@ async def home(request: AnyRequest) -> Response[str]:
     own = await _requests(request, Filters(limit=_SHOWN, mine=True))
     others = await _requests(request, Filters(status="open"))
     near = [one for one in others if one.takes_offers and not one.is_mine and one.conversation is None]
-    # What is very urgent first, then neighbours of the same town, then what is urgent, then the newest.
-    near.sort(key=lambda one: (one.urgency != "critical", one.owner.town != member.town, -URGENCIES.index(one.urgency)))
+    near.sort(key=partial(_place, member.town))
     is_new = member.decided_at is not None and security.services(request).now() - member.decided_at < _WELCOMED
     return await page(request, "home.html", member=member, own=own, near=near[:_SHOWN], greeted=is_new and not own)
+
+
+def _place(town: str | None, one: HelpRequest) -> tuple[bool, bool, int]:
+    """Very urgent first, then of a member's own town, where they have told it, then urgent; else as they came."""
+    return one.urgency != "critical", town is None or one.owner.town != town, -URGENCIES.index(one.urgency)
 
 
 async def _requests(request: AnyRequest, filters: Filters) -> list[HelpRequest]:
