@@ -31,7 +31,7 @@ def test_types_are_printed_as_they_are_committed(shell: Shell) -> None:
 def test_types_check_and_write(shell: Shell, state_folder: Path) -> None:
     """On a copy of the checkout in which somebody has changed a table."""
     source = state_folder / "checkout" / "src"
-    shutil.copytree(PACKAGE, source / "care_collective", ignore=shutil.ignore_patterns("*.pyc.*"))
+    shutil.copytree(PACKAGE, source / "care_collective", ignore=shutil.ignore_patterns("*.pyc.*"))  # half written
     (source.parent / "pyproject.toml").touch()
     table = source / "care_collective" / "sql" / "migrations" / "0002_core.sql"
     table.write_text(

@@ -20,7 +20,7 @@ def checkout(state_folder: Path) -> Path:
     subprocess.run(["sh", "scripts/lock", "sync", ".venv", "requirements.lock"], cwd=ROOT, check=True, timeout=600)
     copy = state_folder / "checkout to serve"
     for folder in ("scripts", "src"):
-        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("*.pyc.*"))
+        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("*.pyc.*"))  # half written
     for lock in ROOT.glob("requirements*.lock"):
         shutil.copy(lock, copy)
     shutil.copy(ROOT / ".env.example", copy)

@@ -39,6 +39,8 @@ async def test_a_body_of_10_mb_is_too_large_with_and_without_a_length(
         assert b"413" in told.partition(b"\r\n")[0]
         whole = await spoken(port, raw("POST", start(stage.fresh), announced), b"a" * 10_000_000, half=True)
         assert b"413" in whole.partition(b"\r\n")[0]
+        asking = raw("POST", start(stage.fresh), {**headers, "Content-Length": "2", "Expect": "100-continue"})
+        assert (await spoken(port, asking, b"{}")).startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 4")
         small = await spoken(port, raw("POST", start(stage.fresh), chunked), b'3\r\n{"a\r\n0\r\n\r\n')
         assert b'"code":"validation_error"' in small
     assert await stage.town.count("care.threads") == 1
