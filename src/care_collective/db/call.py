@@ -253,7 +253,7 @@ class _Borrowed:
         """The connection."""
         return self._connection
 
-    async def release(self, _: asyncpg.Connection, *, timeout: float | None = None) -> None:  # noqa: ASYNC109  the pool's
+    async def release(self, _: asyncpg.Connection, *, timeout: float) -> None:  # noqa: ASYNC109  the pool's
         """Nothing: it stays whose it is."""
 
 
