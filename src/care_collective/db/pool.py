@@ -1,4 +1,4 @@
-"""Makes the connection pool of a process. Connections run as care_app, hold no state and are never reset."""
+"""A process's pool of connections, and how they go back. They run as care_app, hold no state and are never reset."""
 
 import asyncio
 from contextlib import suppress
