@@ -70,7 +70,7 @@ async def test_the_database_keeps_only_the_hash_of_a_session(services: Services,
 async def test_signing_in_changes_the_session_and_ends_the_one_before(services: Services, town: Town) -> None:
     email = fresh_email()
     async with browser(services, town) as client, browser(services, town) as thief:
-        await joined(client, email)
+        first = await joined(client, email)
         before = client.cookies["care_session"]
         answer = await client.post(SIGN_IN, json={"email": email, "password": PASSWORD})
         after = client.cookies["care_session"]
@@ -78,6 +78,9 @@ async def test_signing_in_changes_the_session_and_ends_the_one_before(services: 
         assert after != before
         for token, status in ((before, 401), (after, 200)):
             assert (await thief.get(ME, headers={"cookie": f"care_session={token}"})).status_code == status
+        for body, status in ((first, 401), (answer.json(), 200)):
+            by_token = {"Authorization": f"Bearer {body['access_token']}"}
+            assert (await thief.get(ME, headers=by_token)).status_code == status
 
 
 async def test_a_planted_cookie_is_never_adopted(services: Services, town: Town) -> None:
