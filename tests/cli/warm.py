@@ -171,7 +171,8 @@ def _end(code: int) -> NoReturn:
 
 if __name__ == "__main__":
     _orders = socket.socket(fileno=os.dup(0))
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    with Path(os.devnull).open() as nothing:
+        os.dup2(nothing.fileno(), 0)
     _import_all()
     if _keep(_orders):
         try:
