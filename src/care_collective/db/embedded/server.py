@@ -60,6 +60,7 @@ _READY_WITHIN: Final = 120.0  # recovery after a crash replays up to max_wal_siz
 _REMNANTS_WITHIN: Final = 30.0  # a statement's time-out ends the processes of a server that was killed
 _ANSWER_WITHIN: Final = 10.0
 _STOP_WITHIN: Final = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
+_ASK_AGAIN: Final = 0.5  # one that has only just begun misses a signal where scripts ignore it, as behind a shell's &
 _EVICT_WITHIN: Final = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 10.0))
 _WATCH: Final = 0.2  # between two looks at our child, which cost microseconds
 _RETRY_FIRST: Final = 0.5
@@ -347,10 +348,12 @@ async def _stop(process: subprocess.Popen[bytes]) -> None:
     """Stop the server: fast, then at once, then by force. A cancelled caller waits all the same, within the limits."""
     cancelled: asyncio.CancelledError | None = None
     for number, seconds in _STOP_WITHIN:
-        if process.poll() is None:
-            process.send_signal(number)
-        deadline = time.monotonic() + seconds
+        next_asking = time.monotonic()
+        deadline = next_asking + seconds
         while process.poll() is None and time.monotonic() < deadline:
+            if time.monotonic() >= next_asking:
+                process.send_signal(number)
+                next_asking += _ASK_AGAIN
             try:
                 await asyncio.sleep(_POLL)
             except asyncio.CancelledError as error:
