@@ -163,8 +163,10 @@ async def test_a_slow_answer_and_a_reload_make_one_message(visit: Visitor, threa
     page = await window(visit, thread.site, thread.helper)
     await page.goto(thread.path)
     stalled: asyncio.Future[Route] = asyncio.get_running_loop().create_future()
+    seen = asyncio.Event()
 
     async def stall(route: Route) -> None:
+        await seen.wait()
         await route.fetch()  # it is written
         stalled.set_result(route)
 
@@ -174,6 +176,7 @@ async def test_a_slow_answer_and_a_reload_make_one_message(visit: Visitor, threa
     await page.route(API, stall, times=1)
     await write(page, "Slowly.")
     await expect(bubble(page, "Slowly.")).to_contain_text("Sending …")
+    seen.set()
     late = await stalled
     await page.route(API, lose)
     await page.reload()
